@@ -1,0 +1,1 @@
+"""Segment, correct, retrain and measure nuclei in H&E slides."""

@@ -1,0 +1,48 @@
+"""Colours of nucleus types, the same in the window, the overlay and the exports."""
+
+import itertools
+from collections.abc import Iterable
+
+# Types of the data sets that the papers use; inflammation green, malignancy red, as QuPath users
+# know them.
+_KNOWN = {
+    "nucleus": "#2ec4ff",
+    "malignant_epithelial": "#e6194b",
+    "normal_epithelial": "#4363d8",
+    "inflammatory": "#3cb44b",
+    "spindle": "#ffb000",
+    "miscellaneous": "#b15dff",
+}
+
+# Okabe & Ito (2008), told apart with colour-blind eyes; without black, which is drawn as nothing.
+_CYCLE = (
+    "#e69f00",
+    "#56b4e9",
+    "#009e73",
+    "#f0e442",
+    "#0072b2",
+    "#d55e00",
+    "#cc79a7",
+)
+
+
+def type_colors(names: Iterable[str]) -> dict[str, str]:
+    """Return a colour for every type.
+
+    Parameters
+    ----------
+    names
+        Type names in the model's order, without background.
+
+    Returns
+    -------
+    dict
+        Name to ``"#rrggbb"``, in the order given.
+
+    Examples
+    --------
+    >>> type_colors(["inflammatory", "mitosis"])
+    {'inflammatory': '#3cb44b', 'mitosis': '#e69f00'}
+    """
+    cycle = itertools.cycle(_CYCLE)
+    return {name: _KNOWN.get(name) or next(cycle) for name in names}
