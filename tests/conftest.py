@@ -1,0 +1,18 @@
+"""What all tests share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Before napari is imported: no test reads or writes the settings of the person who runs it.
+os.environ["NAPARI_CONFIG"] = ""
+
+
+@pytest.fixture(scope="session")
+def datasets() -> Path:
+    """Return the folder of annotated dataset folders, which do not ship with the project."""
+    folder = os.environ.get("NAPARI_NUCLEUS_DATA")
+    if not folder:
+        pytest.skip("NAPARI_NUCLEUS_DATA names no folder of dataset folders")
+    return Path(folder)
