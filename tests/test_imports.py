@@ -21,8 +21,9 @@ def loaded_after(*modules: str) -> set[str]:
     lines = [f"import {name}" for name in modules]
     lines += ["import sys", "print(*{name.partition('.')[0] for name in sys.modules})"]
     answer = subprocess.run(
-        [sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=True
+        [sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True
     )
+    assert answer.returncode == 0, answer.stderr
     return set(answer.stdout.split())
 
 
