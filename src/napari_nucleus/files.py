@@ -1,0 +1,62 @@
+"""Files that are written whole or not at all."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os import PathLike
+from pathlib import Path
+
+from napari_nucleus.errors import UserError
+
+
+@contextmanager
+def write_errors(path: Path) -> Iterator[None]:
+    """Tell the user when the disk is full or a place cannot be written to.
+
+    Parameters
+    ----------
+    path
+        What is being written, for the message.
+
+    Raises
+    ------
+    UserError
+        For any `OSError` of the block.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"Cannot write {path} ({error.strerror or error}): free some space or choose another "
+            "folder. Earlier files are as they were."
+        ) from error
+
+
+@contextmanager
+def replacing(path: str | PathLike[str]) -> Iterator[Path]:
+    """Write a file so that nobody ever sees half of it.
+
+    Parameters
+    ----------
+    path
+        The file to write; folders above it are made.
+
+    Yields
+    ------
+    Path
+        Where to write. It becomes `path` at the end of the block, and is removed if the block
+        fails; until then an earlier file stays as it was.
+
+    Raises
+    ------
+    UserError
+        If the disk is full or the place cannot be written to.
+    """
+    path = Path(path)
+    part = path.with_name(path.name + ".part")
+    with write_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield part
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)

@@ -1,0 +1,122 @@
+"""A label pyramid on disk: OME-Zarr 0.5, int32, 0 = background, read and written by boxes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import zarr
+from zarr.codecs import BloscCodec
+
+CHUNK = 512
+# Lower levels are built in blocks of this side: 64 MB at a time, however large the slide.
+_BLOCK = 4096
+
+
+def create_labels(path: Path, shape: tuple[int, int]) -> zarr.Array:
+    """Create a pyramid and return its largest level, empty; chunks without nuclei take no space.
+
+    Parameters
+    ----------
+    path
+        The folder to make.
+    shape
+        Height and width.
+    """
+    return _create_level(zarr.create_group(path, zarr_format=3), 0, shape)
+
+
+def build_pyramid(path: Path, name: str, mpp: float | None) -> None:
+    """Add the lower levels and the OME-Zarr metadata, block by block.
+
+    Every second pixel is kept from level to level, the first one included: the first pixels of
+    all levels have the same centre, so that a scale alone places them.
+
+    Parameters
+    ----------
+    path
+        Folder made by `create_labels`.
+    name
+        Name of the image.
+    mpp
+        µm per pixel of the largest level, None where not known.
+    """
+    group = zarr.open_group(path)
+    upper = _level(group, "0")
+    count = 1
+    while max(upper.shape) > CHUNK:
+        height, width = (-(-size // 2) for size in upper.shape)
+        lower = _create_level(group, count, (height, width))
+        for y in range(0, height, _BLOCK // 2):
+            for x in range(0, width, _BLOCK // 2):
+                block = np.asarray(upper[2 * y : 2 * y + _BLOCK, 2 * x : 2 * x + _BLOCK])
+                block = block[::2, ::2]
+                lower[y : y + block.shape[0], x : x + block.shape[1]] = block
+        upper = lower
+        count += 1
+    group.attrs["ome"] = _ome_metadata(name, count, mpp)
+
+
+def open_labels(path: Path) -> tuple[zarr.Array, ...]:
+    """Return the levels of a complete pyramid, largest first.
+
+    Raises
+    ------
+    OSError, ValueError, KeyError, TypeError, IndexError
+        If there is none or it is damaged.
+    """
+    group = zarr.open_group(path, mode="r")
+    ome = cast(dict[str, Any], group.attrs["ome"])
+    return tuple(_level(group, entry["path"]) for entry in ome["multiscales"][0]["datasets"])
+
+
+def box_slices(
+    shape: Sequence[int], x: int, y: int, width: int, height: int
+) -> tuple[slice, slice]:
+    """Return the slices of a box.
+
+    Raises
+    ------
+    ValueError
+        If it leaves an image of that shape.
+    """
+    if x < 0 or y < 0 or y + height > shape[0] or x + width > shape[1]:
+        raise ValueError(f"box {(x, y, width, height)} leaves the image of size {tuple(shape)}")
+    return slice(y, y + height), slice(x, x + width)
+
+
+def _create_level(group: zarr.Group, number: int, shape: tuple[int, int]) -> zarr.Array:
+    return group.create_array(
+        str(number),
+        shape=shape,
+        dtype="int32",
+        chunks=(CHUNK, CHUNK),
+        compressors=BloscCodec(cname="zstd", clevel=3, shuffle="shuffle"),
+        dimension_names=("y", "x"),
+        fill_value=0,
+    )
+
+
+def _level(group: zarr.Group, name: str) -> zarr.Array:
+    level = group[name]
+    if not isinstance(level, zarr.Array) or level.ndim != 2:
+        raise ValueError(f"labels.zarr/{name} is no image")
+    return level
+
+
+def _ome_metadata(name: str, count: int, mpp: float | None) -> dict[str, Any]:
+    unit = {} if mpp is None else {"unit": "micrometer"}
+    scales = [(mpp or 1.0) * 2**number for number in range(count)]
+    datasets = [
+        {
+            "path": str(number),
+            "coordinateTransformations": [{"type": "scale", "scale": [scale, scale]}],
+        }
+        for number, scale in enumerate(scales)
+    ]
+    axes = [{"name": axis, "type": "space", **unit} for axis in "yx"]
+    return {
+        "version": "0.5",
+        "multiscales": [{"name": name, "axes": axes, "datasets": datasets, "type": "nearest"}],
+        "image-label": {},
+    }
