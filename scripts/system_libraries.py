@@ -1,4 +1,4 @@
-"""Find the system libraries that Qt and the tests need; on Debian and Ubuntu, as root, install them.
+"""Find the system libraries that Qt needs; on Debian and Ubuntu, as root, install them.
 
 Runs before the virtual environment exists, so it uses the standard library alone.
 """
@@ -55,7 +55,7 @@ def install(packages: list[str]) -> None:
 
 def main() -> None:
     """Install what is missing where that can be done, or say in one line what is missing."""
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036  any python3 may run this
         found = f"{sys.version_info.major}.{sys.version_info.minor}"
         sys.exit(f"Python 3.11 or newer is needed, this is {found}: make PYTHON=python3.12 …")
     if sys.platform != "linux":

@@ -1,0 +1,58 @@
+"""Segment a real tissue image in napari, the way a person would, and keep what comes out."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import napari
+from qtpy.QtCore import QDeadlineTimer, QEventLoop
+from qtpy.QtWidgets import QApplication, QPushButton, QWidget
+
+FOLDER = Path("demo")
+SECONDS = 300
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Let the window live until the condition holds; give up after `SECONDS`."""
+    deadline = QDeadlineTimer(SECONDS * 1000)
+    while not condition():
+        if deadline.hasExpired():
+            sys.exit(f"The demo waited {SECONDS} s in vain: what napari said is above.")
+        QApplication.processEvents(QEventLoop.ProcessEventsFlag.AllEvents, 50)
+
+
+def button(widget: QWidget, text: str) -> QPushButton:
+    """Return the button a person would find by its text."""
+    return next(found for found in widget.findChildren(QPushButton) if found.text() == text)
+
+
+def main() -> None:
+    """Open the sample, press Segment, wait, save the CSV and a screenshot."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--close", action="store_true", help="end when everything is saved")
+    arguments = parser.parse_args()
+    FOLDER.mkdir(exist_ok=True)
+
+    viewer = napari.Viewer(title="napari-nucleus")
+    viewer.window.resize(1500, 950)
+    viewer.open_sample("napari-nucleus", "tissue")
+    _, widget = viewer.window.add_plugin_dock_widget("napari-nucleus", "Segment nuclei")
+    segment = button(widget, "Segment")
+    segment.click()
+    wait_until(lambda: "classes" in viewer.layers and segment.isEnabled())
+
+    csv = FOLDER / "nuclei.csv"
+    viewer.layers["nuclei"].save(str(csv), plugin="napari-nucleus")
+    screenshot = FOLDER / "screenshot.png"
+    viewer.screenshot(str(screenshot), canvas_only=False, flash=False)
+    print(f"{len(viewer.layers['nuclei'].features)} nuclei: {csv.resolve()}")
+    print(f"The window: {screenshot.resolve()}")
+    if arguments.close:
+        viewer.close()
+    else:
+        napari.run()
+
+
+if __name__ == "__main__":
+    main()
