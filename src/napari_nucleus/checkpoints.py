@@ -1,0 +1,156 @@
+"""Weights on disk: safetensors that carry the model's name, types, resolution and card."""
+
+import hashlib
+import json
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from napari_nucleus.errors import UserError
+from napari_nucleus.models import NucleusModel, create_model
+
+DEFAULT_MODEL = "histonext_atto_he"
+"""Name of the weights that ship, used where none is named."""
+
+_PICKLED = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
+
+
+def shipped_dir() -> Path:
+    """Return the folder of the weights that come with the package."""
+    return Path(str(files("napari_nucleus") / "weights"))
+
+
+def trained_dir() -> Path:
+    """Return the folder in which a user's own weights are found by name."""
+    return platformdirs.user_data_path("napari-nucleus") / "models"
+
+
+def list_checkpoints() -> dict[str, Path]:
+    """Return the weights that can be had by name: those that ship, then the user's own."""
+    folders = (shipped_dir(), trained_dir())
+    return {f.stem: f for folder in folders for f in sorted(folder.glob("*.safetensors"))}
+
+
+def find_checkpoint(model: str | Path) -> Path:
+    """Return the file of a checkpoint given by name or path.
+
+    Raises
+    ------
+    UserError
+        If there is no such file, or it is of a pickled kind.
+    """
+    known = list_checkpoints()
+    if str(model) in known:
+        return known[str(model)]
+    path = Path(model)
+    if path.suffix in _PICKLED:
+        raise UserError(
+            f"{path.name} is a pickled file, which may run foreign code: "
+            "give a .safetensors checkpoint made by napari-nucleus."
+        )
+    if not path.is_file():
+        raise UserError(
+            f"There are no weights {str(model)!r}: give a .safetensors file or one of "
+            f"{', '.join(known)}."
+        )
+    return path
+
+
+def save_checkpoint(path: Path, model: NucleusModel) -> None:
+    """Write a model's weights in half precision, with all that rebuilds it.
+
+    The file appears under its name only when it is whole.
+
+    Parameters
+    ----------
+    path
+        ``.safetensors`` file.
+    model
+        Its name, types, options, µm/px, post-processing constants and card go into the metadata.
+    """
+    metadata = {
+        "name": model.name,
+        "types": model.types,
+        "options": model.options,
+        "mpp": model.mpp,
+        "instances": model.instances,
+        "card": model.card,
+    }
+    tensors = {
+        key: (value.half() if value.is_floating_point() else value).contiguous()
+        for key, value in model.state_dict().items()
+    }
+    part = path.with_name(path.name + ".part")
+    save_file(tensors, part, {key: json.dumps(value) for key, value in metadata.items()})
+    part.replace(path)
+
+
+def read_card(path: Path) -> dict[str, Any]:
+    """Read a checkpoint's metadata: name, types, options, mpp, instances, card.
+
+    Raises
+    ------
+    UserError
+        If the file is damaged or was not made by this project.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path.name} is damaged or no safetensors file: {error}") from error
+    needed = {"name", "types", "options", "mpp", "instances", "card"}
+    if not needed <= metadata.keys():
+        raise UserError(
+            f"{path.name} holds weights of another program: napari-nucleus needs a checkpoint "
+            "that its own training made."
+        )
+    return {key: json.loads(metadata[key]) for key in needed}
+
+
+def load_checkpoint(model: str | Path) -> NucleusModel:
+    """Rebuild a model from a checkpoint given by name or path.
+
+    Returns
+    -------
+    NucleusModel
+        In evaluation mode, float32, on the CPU.
+
+    Raises
+    ------
+    UserError
+        If there is no such checkpoint, or it is damaged, pickled, or of another architecture.
+    """
+    path = find_checkpoint(model)
+    about = read_card(path)
+    network = create_model(about["name"], about["types"], pretrained=False, **about["options"])
+    with safe_open(path, framework="pt") as file:
+        state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    load_weights(network, state, path.name)
+    network.mpp = about["mpp"]
+    network.instances = about["instances"]
+    network.card = about["card"]
+    return network.eval()
+
+
+def load_weights(model: NucleusModel, state: dict[str, torch.Tensor], source: str) -> None:
+    """Put weights into a model, or say in one line why they do not fit."""
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise UserError(
+            f"{source} does not fit {model.name} with {len(model.types)} types: "
+            "it is damaged or belongs to another model."
+        ) from error
+
+
+@cache
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,209 @@
+"""Dataset folders: images, label images and types, read into samples at one resolution."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import tifffile
+from PIL import Image
+
+from napari_nucleus.errors import UserError
+
+UNKNOWN = 255
+"""Type index of a nucleus whose type nobody annotated."""
+
+_IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An annotated image.
+
+    Attributes
+    ----------
+    name
+        Stem of the image file.
+    dataset
+        Name of the dataset folder.
+    image
+        Uint8 (H, W, 3), RGB.
+    labels
+        Int32 (H, W), 0 is background, nuclei are 1 to N.
+    types
+        Uint8 (N + 1,), type index of each label; 0 for the background, `UNKNOWN` where no type is
+        given.
+    doubtful
+        Bool (N + 1,), nuclei that are there but may be several: their pixels teach the foreground,
+        not the shapes.
+    mpp
+        Micrometres per pixel.
+    """
+
+    name: str
+    dataset: str
+    image: np.ndarray
+    labels: np.ndarray
+    types: np.ndarray
+    doubtful: np.ndarray
+    mpp: float
+
+
+@dataclass(frozen=True)
+class Folder:
+    """How one dataset folder is to be read.
+
+    Attributes
+    ----------
+    path
+        Folder with ``images/<name>.png|jpg|tif``, ``labels/<name>.tif`` and optionally
+        ``labels/<name>.csv`` with columns ``label,type``.
+    mpp
+        Micrometres per pixel of its images; None estimates it per image from its nuclei, for
+        collections of unknown magnification.
+    holdout
+        Patterns of the image names that are kept for validation.
+    labels
+        Name of the folder with the label images.
+    doubtful
+        CSV file in the folder with columns ``name,label``: nuclei that may be several.
+    share
+        Share of the training patches that come from this folder, relative to the others.
+    """
+
+    path: Path
+    mpp: float | None = 0.25
+    holdout: tuple[str, ...] = ()
+    labels: str = "labels"
+    doubtful: str | None = None
+    share: float = 1.0
+
+
+def image_files(folder: Path) -> list[Path]:
+    """Return the images of a dataset folder, by name.
+
+    Raises
+    ------
+    UserError
+        If there is none.
+    """
+    images = folder / "images"
+    files = [f for f in sorted(images.glob("*")) if f.suffix.lower() in _IMAGES]
+    if not files:
+        raise UserError(f"{folder} holds no images/<name>.png, .jpg or .tif: name a dataset folder.")
+    return files
+
+
+def is_held_out(folder: Folder, name: str) -> bool:
+    """Tell whether an image is kept for validation."""
+    return any(fnmatch(name, pattern) for pattern in folder.holdout)
+
+
+def load_folder(
+    folder: Folder, types: Iterable[str] = (), mpp: float | None = None
+) -> list[Sample]:
+    """Read a dataset folder.
+
+    Parameters
+    ----------
+    folder
+        What to read.
+    types
+        Names of the types to be learned; nuclei of other types are `UNKNOWN`.
+    mpp
+        Micrometres per pixel that the samples are resampled to; None leaves them as they are.
+
+    Returns
+    -------
+    list of Sample
+        By name.
+
+    Raises
+    ------
+    UserError
+        If an image has no labels, or labels do not match their image.
+    """
+    doubtful = _read_doubtful(folder)
+    samples = []
+    for file in image_files(folder.path):
+        sample = _read(folder, file, list(types), doubtful.get(file.stem, set()))
+        samples.append(sample if mpp is None else _resample(sample, mpp))
+    return samples
+
+
+def read_labels(file: Path) -> np.ndarray:
+    """Read a label image as int32 (H, W) with consecutive ids, and say what is wrong with it."""
+    return _read_ids(file)[0]
+
+
+def _read_ids(file: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return labels renumbered from 1, and the id that each had in the file."""
+    try:
+        raw = tifffile.imread(file)
+    except FileNotFoundError:
+        raise UserError(f"{file} is missing: every image needs a label image.") from None
+    except (tifffile.TiffFileError, ValueError, OSError) as error:
+        raise UserError(f"{file} cannot be read as a label image: {error}") from error
+    if raw.ndim != 2 or raw.dtype.kind not in "iu":
+        raise UserError(f"{file} is no label image: it needs one channel of whole numbers.")
+    ids, labels = np.unique(raw, return_inverse=True)
+    labels = labels.reshape(raw.shape).astype(np.int32)
+    return (labels, ids) if ids[0] == 0 else (labels + 1, np.concatenate([[0], ids]))
+
+
+def _read(folder: Folder, file: Path, types: list[str], doubtful: set[int]) -> Sample:
+    image = np.asarray(Image.open(file).convert("RGB"))
+    label_file = folder.path / folder.labels / f"{file.stem}.tif"
+    labels, ids = _read_ids(label_file)
+    if labels.shape != image.shape[:2]:
+        raise UserError(
+            f"{label_file} is {labels.shape[1]}x{labels.shape[0]} px, its image "
+            f"{image.shape[1]}x{image.shape[0]}: they must match."
+        )
+    index = np.full(len(ids), UNKNOWN, np.uint8)
+    table_file = folder.path / "labels" / f"{file.stem}.csv"
+    if types and table_file.exists():
+        table = pd.read_csv(table_file)
+        number = {name: i + 1 for i, name in enumerate(types)}
+        given = table["type"].map(number).fillna(UNKNOWN).astype(np.uint8)
+        index = pd.Series(given.to_numpy(), table["label"]).reindex(ids, fill_value=UNKNOWN)
+        index = index.to_numpy(np.uint8, copy=True)
+    index[0] = 0
+    mpp = _estimate_mpp(labels) if folder.mpp is None else folder.mpp
+    return Sample(
+        file.stem, folder.path.name, image, labels, index, np.isin(ids, list(doubtful)), mpp
+    )
+
+
+def _read_doubtful(folder: Folder) -> dict[str, set[int]]:
+    if folder.doubtful is None:
+        return {}
+    table = pd.read_csv(folder.path / folder.doubtful)
+    return {str(name): set(rows["label"]) for name, rows in table.groupby("name")}
+
+
+def _estimate_mpp(labels: np.ndarray, diameter_um: float = 7.5) -> float:
+    """Take the median nucleus for `diameter_um` wide; 0.25 where there is none."""
+    areas = np.bincount(labels.ravel())[1:]
+    if not len(areas):
+        return 0.25
+    return float(np.clip(diameter_um / np.sqrt(np.median(areas) * 4 / np.pi), 0.15, 1.0))
+
+
+def _resample(sample: Sample, mpp: float) -> Sample:
+    factor = sample.mpp / mpp
+    height, width = sample.labels.shape
+    size = (max(round(width * factor), 1), max(round(height * factor), 1))
+    image = Image.fromarray(sample.image).resize(size, Image.Resampling.BILINEAR)
+    labels = Image.fromarray(sample.labels).resize(size, Image.Resampling.NEAREST)
+    return Sample(
+        sample.name,
+        sample.dataset,
+        np.asarray(image),
+        np.asarray(labels),
+        sample.types,
+        sample.doubtful,
+        mpp,
+    )

@@ -1,0 +1,116 @@
+"""What every model promises to the rest of the house."""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+
+class NucleusModel(nn.Module, ABC):
+    """A network with the knowledge of how its maps become nuclei.
+
+    Attributes
+    ----------
+    name
+        Name in the registry, set by `create_model`.
+    types
+        Names of the nucleus types, without background; empty if the model only segments.
+    options
+        Keyword arguments that rebuild the same architecture through `create_model`.
+    mpp
+        Micrometres per pixel that the network expects.
+    instances
+        Constants of the post-processing, fitted on validation images.
+    card
+        Model card: data, licence, scores, version, command.
+    """
+
+    name: str
+    types: tuple[str, ...]
+    options: dict[str, Any]
+    mpp: float
+    instances: dict[str, Any]
+    card: dict[str, Any]
+
+    def __init__(self, types: tuple[str, ...], options: dict[str, Any]) -> None:
+        super().__init__()
+        self.types = types
+        self.options = options
+        self.mpp = 0.25
+        self.instances = {}
+        self.card = {}
+
+    @abstractmethod
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Map images to logits.
+
+        Parameters
+        ----------
+        images
+            Float (B, 3, H, W) in [0, 1], RGB, any H and W.
+
+        Returns
+        -------
+        dict
+            ``np`` (B, 2, H, W) logits of background and nucleus; where the paper has them ``hv``
+            (B, 2, H, W), horizontal and vertical distance in [-1, 1], and ``tp``
+            (B, K + 1, H, W), logits of background and the types.
+        """
+
+    @abstractmethod
+    def maps(self, logits: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Reduce logits to what `nuclei` needs, still on the device.
+
+        Returns
+        -------
+        dict
+            ``np`` (B, H, W) float probability of nucleus, and what else the paper has.
+        """
+
+    @abstractmethod
+    def nuclei(self, maps: dict[str, np.ndarray]) -> tuple[np.ndarray, pd.DataFrame]:
+        """Turn the maps of one image into nuclei.
+
+        Parameters
+        ----------
+        maps
+            As `maps` gives them, without the batch axis.
+
+        Returns
+        -------
+        labels
+            Int32 (H, W), 0 is background.
+        table
+            One row per nucleus; at least ``label``, ``type`` (name), ``type_prob``.
+        """
+
+    @torch.inference_mode()
+    def predict(self, images: Tensor) -> list[dict[str, np.ndarray]]:
+        """Compute the maps of each image of a batch, in mixed precision.
+
+        Parameters
+        ----------
+        images
+            Uint8 (B, 3, H, W) on any device.
+
+        Returns
+        -------
+        list of dict
+            For every image what `nuclei` takes.
+        """
+        device = next(self.parameters()).device
+        batch = images.to(device).float().div_(255).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(device.type, dtype=autocast_dtype(device)):
+            logits = self(batch)
+        maps = {key: value.cpu().numpy() for key, value in self.maps(logits).items()}
+        return [{key: value[i] for key, value in maps.items()} for i in range(len(images))]
+
+
+def autocast_dtype(device: torch.device) -> torch.dtype:
+    """Return the half precision that `device` is fast in."""
+    if device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        return torch.float16
+    return torch.bfloat16

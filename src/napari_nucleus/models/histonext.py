@@ -1,0 +1,276 @@
+"""HistoNeXt: a ConvNeXt encoder with three branches, after HoVer-Net.
+
+Paper: Chen, Wang, Dong, He, Wang. "HistoNeXt: dual-mechanism feature pyramid network for cell
+nuclear segmentation and classification", BMC Medical Imaging, 2025.
+
+Encoder weights, where they can be had, are timm's (Apache-2.0; ImageNet-22k fine-tuned on
+ImageNet-1k at 384 px).
+
+Settled where the paper is silent or contradicts itself:
+
+- Every decoder width scales with C3, the channels of the encoder's last feature (768, 1024, 1536,
+  2048). The text's "Tiny is half of Base" disagrees with its own parameter counts.
+- Five doublings lead from stride 32 to full resolution and the text lists four: the fifth is a
+  bilinear one of the logits. (A 1x1 convolution and a bilinear interpolation commute, so the
+  cheap order is taken.)
+- ``same`` padding everywhere, so that one set of weights takes any image size; the input is padded
+  to a multiple of 32 px and the output cropped back, so that predictions lie on their pixels.
+  The paper's centre 80x80 of 270x270 is a crop of this output.
+- Groups of the type branch's convolutions are C3/64: 12 in Tiny, as printed; 12 does not divide
+  Base.
+
+With this reading the four published variants have 82.5, 184.5, 413.6 and 734.1 million parameters
+(published: 82.6, 184.8, 414.0, 734.4) and multiply-adds within 3 % of the published figures; no
+reading of the text meets all eight to the digit.
+
+Atto, femto, pico and nano are compact variants of this project: the same code on smaller encoders.
+"""
+
+import logging
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import timm
+import torch
+import torch.nn.functional as F
+from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from torch import Tensor, nn
+
+from napari_nucleus.instances import hover_instances
+from napari_nucleus.models.base import NucleusModel
+from napari_nucleus.models.registry import register_model
+
+ENCODERS = {
+    "histonext_atto": "convnext_atto",
+    "histonext_femto": "convnext_femto",
+    "histonext_pico": "convnext_pico",
+    "histonext_nano": "convnext_nano",
+    "histonext_tiny": "convnext_tiny.fb_in22k_ft_in1k_384",
+    "histonext_base": "convnext_base.fb_in22k_ft_in1k_384",
+    "histonext_large": "convnext_large.fb_in22k_ft_in1k_384",
+    "histonext_xlarge": "convnext_xlarge.fb_in22k_ft_in1k_384",
+}
+
+_log = logging.getLogger(__name__)
+
+
+class DenseBlock(nn.Module):
+    """BN, ReLU, 3x3 convolution, `layers` times, each seeing all that came before (equation 1)."""
+
+    def __init__(self, channels: int, growth: int, layers: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            nn.Sequential(
+                nn.BatchNorm2d(channels + i * growth),
+                nn.ReLU(),
+                nn.Conv2d(channels + i * growth, growth, 3, padding=1, bias=False),
+            )
+            for i in range(layers)
+        )
+        self.out_channels = channels + layers * growth
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = torch.cat([x, layer(x)], 1)
+        return x
+
+
+class ConvCAM(nn.Module):
+    """Grouped 5x5 convolution, BN, ReLU, channel attention (equation 4).
+
+    Parameters
+    ----------
+    channels, groups, reduction
+        Of the convolution and of the attention's bottleneck.
+    window
+        Side of the square, in pixels of this layer, over which the attention pools: the paper pools
+        over its one patch size, so a larger image is pooled in windows of the size trained with,
+        and its types do not depend on the size of the tiles. None pools over everything.
+    """
+
+    def __init__(
+        self, channels: int, groups: int, window: int | None, reduction: int = 16
+    ) -> None:
+        super().__init__()
+        self.window = window
+        self.conv = nn.Sequential(
+            nn.Conv2d(channels, channels, 5, padding=2, groups=groups, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(),
+        )
+        hidden = max(channels // reduction, 1)
+        self.attention = nn.Sequential(
+            nn.Conv2d(channels, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, channels, 1), nn.Sigmoid()
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        if self.window is None or max(x.shape[-2:]) <= self.window:
+            pooled = F.adaptive_avg_pool2d(x, 1) + F.adaptive_max_pool2d(x, 1)
+            return x * self.attention(pooled)
+        window = [min(self.window, size) for size in x.shape[-2:]]
+        mean = F.avg_pool2d(x, window, ceil_mode=True, count_include_pad=False)
+        pooled = mean + F.max_pool2d(x, window, ceil_mode=True)
+        return x * F.interpolate(self.attention(pooled), x.shape[-2:], mode="bilinear")
+
+
+class Branch(nn.Module):
+    """Four doublings from stride 32, each meeting the encoder's skip, and a 1x1 convolution.
+
+    Parameters
+    ----------
+    channels
+        Channels of the encoder's four features, finest first.
+    kernel
+        Size of the transposed convolutions.
+    """
+
+    def __init__(self, channels: list[int], kernel: int) -> None:
+        super().__init__()
+        c3 = channels[3]
+        self.kernel = kernel
+        self.widths = (c3 // 2, c3 // 4, c3 // 8, c3 // 8)
+        self.skips = (channels[2], channels[1], channels[0], 0)
+        self.up = nn.ModuleList()
+        self.blocks = nn.ModuleList()
+
+    def upsampling(self, channels: int, stage: int) -> nn.ConvTranspose2d:
+        """Return the transposed convolution that doubles the size exactly."""
+        pad = self.kernel // 2
+        return nn.ConvTranspose2d(
+            channels, self.widths[stage], self.kernel, 2, padding=pad, output_padding=1
+        )
+
+
+class DenseBranch(Branch):
+    """The nucleus-pixel and the distance branch: skip first, then a dense block (equation 3)."""
+
+    def __init__(self, channels: list[int], out_channels: int) -> None:
+        super().__init__(channels, kernel=3)
+        width = channels[3]
+        for stage, layers in enumerate((2, 4, 6, 4)):
+            self.up.append(self.upsampling(width, stage))
+            growth = channels[3] // 2 ** (stage + 1)
+            block = DenseBlock(self.widths[stage] + self.skips[stage], growth, layers)
+            self.blocks.append(block)
+            width = block.out_channels
+        self.head = nn.Conv2d(width, out_channels, 1)
+
+    def forward(self, features: list[Tensor]) -> Tensor:
+        x = features[3]
+        for up, block, skip in zip(self.up, self.blocks, [*features[2::-1], None], strict=True):
+            x = up(x)
+            x = block(x if skip is None else torch.cat([x, skip], 1))
+        return self.head(x)
+
+
+class AttentionBranch(Branch):
+    """The type branch: ConvCAM first, then the skip."""
+
+    def __init__(self, channels: list[int], out_channels: int, window: int | None) -> None:
+        super().__init__(channels, kernel=5)
+        width = channels[3]
+        for stage, layers in enumerate((1, 2, 3, 4)):
+            self.up.append(self.upsampling(width, stage))
+            side = None if window is None else window // 2 ** (4 - stage)
+            cams = (ConvCAM(self.widths[stage], channels[3] // 64, side) for _ in range(layers))
+            self.blocks.append(nn.Sequential(*cams))
+            width = self.widths[stage] + self.skips[stage]
+        self.head = nn.Conv2d(width, out_channels, 1)
+
+    def forward(self, features: list[Tensor]) -> Tensor:
+        x = features[3]
+        for up, block, skip in zip(self.up, self.blocks, [*features[2::-1], None], strict=True):
+            x = block(up(x))
+            x = x if skip is None else torch.cat([x, skip], 1)
+        return self.head(x)
+
+
+class HistoNeXt(NucleusModel):
+    """ConvNeXt encoder, two dense branches for segmentation, an attention branch for types.
+
+    Parameters
+    ----------
+    encoder
+        Name of a timm ConvNeXt.
+    types
+        Names of the nucleus types; without them there is no type branch.
+    pretrained
+        Whether to fetch timm's encoder weights. Where the hub does not answer, the encoder starts
+        from scratch and one log line says so.
+    window
+        Side in pixels of the windows over which the type branch's attention pools, a multiple of
+        16; None is the paper's pooling over the whole input.
+    drop_path
+        Stochastic depth of the encoder while training.
+    """
+
+    def __init__(
+        self,
+        encoder: str,
+        types: tuple[str, ...] = (),
+        pretrained: bool = True,
+        window: int | None = None,
+        drop_path: float = 0.0,
+    ) -> None:
+        super().__init__(types, {"window": window})
+        self.encoder = _encoder(encoder, pretrained, drop_path)
+        channels = self.encoder.feature_info.channels()
+        self.np = DenseBranch(channels, 2)
+        self.hv = DenseBranch(channels, 2)
+        self.tp = AttentionBranch(channels, len(types) + 1, window) if types else None
+        self.register_buffer("mean", _column(IMAGENET_DEFAULT_MEAN), persistent=False)
+        self.register_buffer("std", _column(IMAGENET_DEFAULT_STD), persistent=False)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        height, width = images.shape[-2:]
+        x = (images - self.mean) / self.std
+        x = F.pad(x, (0, -width % 32, 0, -height % 32), mode="replicate")
+        features = self.encoder(x)
+        logits = {"np": self.np(features), "hv": self.hv(features)}
+        if self.tp is not None:
+            logits["tp"] = self.tp(features)
+        return {
+            key: F.interpolate(value.float(), x.shape[-2:], mode="bilinear")[..., :height, :width]
+            for key, value in logits.items()
+        }
+
+    def maps(self, logits: dict[str, Tensor]) -> dict[str, Tensor]:
+        maps = {"np": logits["np"].softmax(1)[:, 1], "hv": logits["hv"]}
+        if "tp" in logits:
+            maps["tp"] = logits["tp"].argmax(1).to(torch.uint8)
+        return maps
+
+    def nuclei(self, maps: dict[str, np.ndarray]) -> tuple[np.ndarray, pd.DataFrame]:
+        labels, table = hover_instances(
+            maps["np"], maps["hv"], maps.get("tp"), **self.instances
+        )
+        if self.types:
+            names = np.array(["nucleus", *self.types], dtype=object)
+            table["type"] = names[table["type"].to_numpy()]
+        else:
+            table["type"] = "nucleus"
+        return labels, table
+
+
+def _encoder(name: str, pretrained: bool, drop_path: float) -> nn.Module:
+    build = partial(timm.create_model, name, features_only=True, drop_path_rate=drop_path)
+    if pretrained:
+        try:
+            return build(pretrained=True)
+        except (OSError, RuntimeError) as error:
+            _log.warning("No weights for %s (%s): starting from scratch.", name, _first(error))
+    return build(pretrained=False)
+
+
+def _first(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def _column(values: tuple[float, ...]) -> Tensor:
+    return torch.tensor(values).view(1, 3, 1, 1)
+
+
+for _name, _encoder_name in ENCODERS.items():
+    register_model(_name, partial(HistoNeXt, _encoder_name))
