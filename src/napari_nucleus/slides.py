@@ -1,0 +1,357 @@
+"""Any image as a slide: a pyramid of lazily read levels with its µm/px."""
+
+import hashlib
+import io
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+import imagecodecs
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from napari_nucleus.errors import UserError
+from napari_nucleus.pixels import array_kind, as_rgb, check_range, read_in_place
+from napari_nucleus.tiff import is_plausible, read_tiff
+
+# Levels go on until the longest side is no longer than this, so that a view of the whole slide is
+# small; also the side of what dask handles at a time.
+_SMALL = 1024
+
+_TIFF = b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"
+_PNG = b"\x89PNG\r\n\x1a\n"
+_JPEG = b"\xff\xd8\xff"
+
+
+@dataclass(frozen=True, eq=False)
+class Slide:
+    """An image of tissue as a pyramid.
+
+    Attributes
+    ----------
+    name
+        File name without suffix, or the name of the layer.
+    path
+        File that it is read from, None for arrays.
+    mpp
+        µm per level-0 pixel, None where unknown.
+    levels
+        Arrays (H, W, 3), uint8, largest first, read when computed.
+    """
+
+    name: str
+    path: Path | None
+    mpp: float | None
+    levels: tuple[da.Array, ...]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of level 0, in pixels."""
+        height, width, _ = self.levels[0].shape
+        return height, width
+
+    @property
+    def downsamples(self) -> tuple[float, ...]:
+        """Level-0 pixels per pixel of every level."""
+        longest = int(np.argmax(self.shape))
+        return tuple(
+            _downsample(self.shape[longest], level.shape[longest]) for level in self.levels
+        )
+
+    def read(self, x: int, y: int, width: int, height: int, level: int = 0) -> NDArray[np.uint8]:
+        """Return a rectangle of one level.
+
+        Parameters
+        ----------
+        x, y
+            Its left upper corner, in pixels of that level.
+        width, height
+            Its size, in pixels of that level.
+        level
+            Index of the level.
+
+        Returns
+        -------
+        ndarray
+            Array (height, width, 3), uint8; white outside of the image.
+
+        Raises
+        ------
+        UserError
+            If the file cannot be decoded there.
+        """
+        pixels = self.levels[level]
+        out = np.full((height, width, 3), 255, np.uint8)
+        top, bottom = (min(max(row, 0), pixels.shape[0]) for row in (y, y + height))
+        left, right = (min(max(column, 0), pixels.shape[1]) for column in (x, x + width))
+        if top < bottom and left < right:
+            out[top - y : bottom - y, left - x : right - x] = self._compute(
+                pixels[top:bottom, left:right]
+            )
+        return out
+
+    def read_scaled(
+        self, box: tuple[float, float, float, float], size: tuple[int, int]
+    ) -> NDArray[np.uint8]:
+        """Return a rectangle resampled to a size, antialiased.
+
+        Boxes that overlap give the same pixels where they do, to rounding, if they are scaled
+        alike and lie a whole number of resampled pixels apart.
+
+        Parameters
+        ----------
+        box
+            ``(x0, y0, x1, y1)``, edges in level-0 pixels: pixel i reaches from i to i + 1.
+        size
+            ``(width, height)`` of the result.
+
+        Returns
+        -------
+        ndarray
+            Array (height, width, 3), uint8; white outside of the image.
+
+        Raises
+        ------
+        UserError
+            If the file cannot be decoded there.
+        """
+        scale = min((box[2] - box[0]) / size[0], (box[3] - box[1]) / size[1])
+        # The coarsest level that is at least as fine; for enlarging there is none but level 0.
+        level, downsample = 0, 1.0
+        for index, candidate in enumerate(self.downsamples):
+            if candidate <= scale * (1 + 1e-9):
+                level, downsample = index, candidate
+        x0, y0, x1, y1 = (edge / downsample for edge in box)
+        # As far as the resampling filter reaches, so that it never meets an edge of what is read.
+        margin_x = math.ceil(max((x1 - x0) / size[0], 1)) + 1
+        margin_y = math.ceil(max((y1 - y0) / size[1], 1)) + 1
+        left, top = math.floor(x0) - margin_x, math.floor(y0) - margin_y
+        right, bottom = math.ceil(x1) + margin_x, math.ceil(y1) + margin_y
+        pixels = self.read(left, top, right - left, bottom - top, level)
+        resampled = Image.fromarray(pixels).resize(
+            size,
+            Image.Resampling.BILINEAR,
+            box=(x0 - left, y0 - top, x1 - left, y1 - top),
+        )
+        return np.asarray(resampled)
+
+    def thumbnail(self, max_size: int = 512) -> NDArray[np.uint8]:
+        """Return the whole slide, its longest side ``max_size`` pixels or less.
+
+        Parameters
+        ----------
+        max_size
+            Longest side, in pixels; a smaller slide is not enlarged.
+
+        Returns
+        -------
+        ndarray
+            Array (H, W, 3), uint8.
+        """
+        height, width = self.shape
+        scale = max(height, width, max_size) / max_size
+        size = max(round(width / scale), 1), max(round(height / scale), 1)
+        return self.read_scaled((0, 0, width, height), size)
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the file, or of size and pixels where there is no file."""
+        if self.path is not None and self.path.is_file():
+            with self.path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        height, width = self.shape
+        sha256 = hashlib.sha256(f"{height}x{width}".encode())
+        for y in range(0, height, _SMALL):
+            sha256.update(self.read(0, y, width, min(_SMALL, height - y)).data)
+        return sha256.hexdigest()
+
+    def _compute(self, pixels: da.Array) -> NDArray[np.uint8]:
+        try:
+            return pixels.compute(scheduler="threads")
+        except (OSError, RuntimeError, ValueError) as error:  # imagecodecs raises RuntimeError
+            raise UserError(f"{self.name} cannot be read ({error}): is the file whole?") from error
+
+
+def open_slide(path: str | Path, mpp: float | None = None) -> Slide:
+    """Open an image file as a slide.
+
+    Parameters
+    ----------
+    path
+        PNG, JPEG, TIFF, OME-TIFF, SVS or NDPI; told by its content, not by its suffix. PNG and
+        JPEG are decoded into memory, the others are read where and when they are looked at.
+    mpp
+        µm per pixel, in place of what the file tells.
+
+    Returns
+    -------
+    Slide
+        With levels as they are stored, and coarser ones computed when looked at until one is small.
+
+    Raises
+    ------
+    UserError
+        If there is no such file, or it is no image, damaged, too large for memory, or of pixels
+        that are neither RGB nor can be turned into it without a guess.
+    """
+    path = Path(path)
+    _check_mpp(mpp)
+    magic = _magic(path)
+    try:
+        if magic.startswith(_TIFF):
+            levels, told = read_tiff(path)
+        else:
+            levels, told = _read_picture(path, png=magic.startswith(_PNG))
+    except MemoryError as error:
+        raise UserError(
+            f"{path.name} does not fit into memory: save it as a tiled, pyramidal TIFF"
+        ) from error
+    return Slide(_stem(path), path, told if mpp is None else mpp, _with_coarser(levels))
+
+
+def slide_from_arrays(
+    levels: Sequence[Any],
+    mpp: float | None = None,
+    name: str = "image",
+    path: str | Path | None = None,
+) -> Slide:
+    """Return arrays, such as the levels of a napari layer, as a slide.
+
+    Parameters
+    ----------
+    levels
+        One image at several sizes, NumPy or dask arrays or what dask can wrap: (H, W, 3) RGB,
+        (H, W, 4) RGB and opacity, or (H, W) grey; uint8, uint16 or bool.
+    mpp
+        µm per pixel of the largest.
+    name
+        What the slide is called.
+    path
+        File that the arrays were read from, if any.
+
+    Returns
+    -------
+    Slide
+        With these levels, and coarser ones computed when looked at until one is small.
+
+    Raises
+    ------
+    UserError
+        If the arrays are no such images.
+    """
+    _check_mpp(mpp)
+    arrays = [_as_dask(level) for level in levels]
+    for array in arrays:
+        if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
+            raise UserError(
+                f"{name} is no plane of RGB or grey (its shape is {array.shape}): choose another"
+            )
+        if 0 in array.shape:
+            raise UserError(f"{name} is empty: choose another")
+    arrays.sort(key=lambda array: array.shape[0] * array.shape[1], reverse=True)
+    rgb = [_array_as_rgb(array, name) for array in arrays]
+    return Slide(name, None if path is None else Path(path), mpp, _with_coarser(rgb))
+
+
+def _check_mpp(mpp: float | None) -> None:
+    if mpp is not None and not 0 < mpp < math.inf:
+        raise UserError(f"{mpp} µm/px is no size of a pixel: give a number above 0, such as 0.25")
+
+
+def _magic(path: Path) -> bytes:
+    """Return the first bytes of a file that may be an image."""
+    if not path.exists():
+        raise UserError(f"{path} does not exist: check its name")
+    if not path.is_file():
+        raise UserError(f"{path} is no file: choose an image in it")
+    try:
+        with path.open("rb") as file:
+            magic = file.read(8)
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be opened ({error.strerror}): check who may read it"
+        ) from error
+    if not magic:
+        raise UserError(f"{path.name} is empty (0 bytes): copy or export it again")
+    if not magic.startswith((*_TIFF, _PNG, _JPEG)):
+        raise UserError(
+            f"{path.name} is no PNG, JPEG, TIFF, OME-TIFF, SVS or NDPI: convert it to one of them"
+        )
+    return magic
+
+
+def _stem(path: Path) -> str:
+    return path.stem.removesuffix(".ome")
+
+
+def _read_picture(path: Path, png: bool) -> tuple[list[da.Array], float | None]:
+    """Return all of a PNG or JPEG, decoded once, and its µm/px."""
+    data = path.read_bytes()
+    try:
+        with warnings.catch_warnings():
+            # Half of what is refused below is large, but no bomb.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(data))
+        with image:
+            dpi = image.info.get("dpi", (0, 0))
+            if png:  # Pillow would cut 16-bit samples down to 8 without a word
+                pixels = imagecodecs.png_decode(data)
+            else:
+                pixels = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+    except Image.DecompressionBombError as error:
+        raise UserError(
+            f"{path.name} is too large for PNG or JPEG: save it as a tiled, pyramidal TIFF"
+        ) from error
+    except (OSError, RuntimeError, SyntaxError, ValueError) as error:
+        raise UserError(
+            f"{path.name} is damaged or truncated ({error}): copy or export it again"
+        ) from error
+    levels = [_array_as_rgb(_as_dask(pixels), path.name)]
+    while max(levels[-1].shape) > _SMALL:
+        levels.append(_as_dask(_halved(levels[-1]).compute(scheduler="threads")))
+    mpp = 25400 / dpi[0] if dpi[0] > 0 and math.isclose(*dpi, rel_tol=0.02) else math.nan
+    return levels, float(mpp) if is_plausible(mpp) else None
+
+
+def _as_dask(array: Any) -> da.Array:
+    if isinstance(array, np.ndarray):
+        return read_in_place(array, (_SMALL, _SMALL, *array.shape[2:]))
+    return da.asarray(array)
+
+
+def _array_as_rgb(array: da.Array, name: str) -> da.Array:
+    kind = array_kind(array, name)
+    check_range(array, kind, name)
+    return as_rgb(array, kind)
+
+
+def _with_coarser(levels: Sequence[da.Array]) -> tuple[da.Array, ...]:
+    """Return the levels and, until one is small, others half the size of the one before."""
+    pyramid = list(levels)
+    while max(pyramid[-1].shape) > _SMALL:
+        pyramid.append(_halved(pyramid[-1]))
+    return tuple(pyramid)
+
+
+def _halved(level: da.Array) -> da.Array:
+    """Return means of 2 × 2 pixels, lazily; at an odd edge, of what there is."""
+    if any(size % 2 for axis in level.chunks[:2] for size in axis[:-1]):
+        level = level.rechunk((_SMALL, _SMALL, 3))
+    chunks = [tuple((size + 1) // 2 for size in axis) for axis in level.chunks[:2]]
+    return da.map_blocks(
+        lambda block: np.asarray(Image.fromarray(block).reduce(2)),
+        level,
+        chunks=(*chunks, (3,)),
+        dtype=np.uint8,
+        meta=np.empty((0, 0, 0), np.uint8),
+    )
+
+
+def _downsample(full: int, reduced: int) -> float:
+    """Return the ratio of two sides, whole where only rounding to pixels keeps it from that."""
+    whole = round(full / reduced)
+    return float(whole) if abs(full / whole - reduced) < 1 else full / reduced
