@@ -160,9 +160,27 @@ def open_result(path: str | PathLike[str]) -> Result:
             raise ValueError(f"run.json lacks {', '.join(sorted(missing))}")
         levels = open_labels(path / "labels.zarr")
         schema = pq.read_schema(path / "nuclei.parquet")
-        if missing := set(_schema(run["source"]["mpp"]).names) - set(schema.names):
+        if missing := set(table_schema(run["source"]["mpp"]).names) - set(schema.names):
             raise ValueError(f"nuclei.parquet lacks {', '.join(sorted(missing))}")
     return Result(path, run, levels)
+
+
+def table_schema(mpp: float | None) -> pa.Schema:
+    """Return the columns of `nuclei.parquet`.
+
+    Parameters
+    ----------
+    mpp
+        µm per level-0 pixel, None where not known.
+    """
+    center, box = POSITION_COLUMNS[:2], POSITION_COLUMNS[2:]
+    return pa.schema(
+        [("label", pa.int32()), ("type", pa.string()), ("type_prob", pa.float32())]
+        + [(name, pa.float64()) for name in center]
+        + [(name, pa.int32()) for name in box]
+        + [(name, pa.float32()) for name in measurement_columns(mpp)]
+        + [("edited", pa.bool_())]
+    )
 
 
 class ResultWriter:
@@ -183,7 +201,7 @@ class ResultWriter:
     types
         Name to colour ``"#rrggbb"`` of every type that the model knows.
     run
-        The entries `source`, `model`, `options` and `device` of `Run`.
+        The entries `source` (`path` and `sha256`), `model`, `options` and `device` of `Run`.
 
     Raises
     ------
@@ -209,10 +227,11 @@ class ResultWriter:
             "version": version("napari-nucleus"),
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             **run,
+            "source": {**run["source"], "width": shape[1], "height": shape[0], "mpp": mpp},
             "types": dict(types),
         }
         self._counts = Counter(dict.fromkeys(("nuclei", *types), 0))
-        self._schema = _schema(mpp)
+        self._schema = table_schema(mpp)
         self._rows: list[pa.Table] = []
         with write_errors(self.path):
             self._clear_the_way()
@@ -351,18 +370,6 @@ class ResultWriter:
             with self._aborting():
                 self._table.write_table(pa.concat_tables(self._rows))
             self._rows.clear()
-
-
-def _schema(mpp: float | None) -> pa.Schema:
-    """Return the columns of the nuclei table."""
-    center, box = POSITION_COLUMNS[:2], POSITION_COLUMNS[2:]
-    return pa.schema(
-        [("label", pa.int32()), ("type", pa.string()), ("type_prob", pa.float32())]
-        + [(name, pa.float64()) for name in center]
-        + [(name, pa.int32()) for name in box]
-        + [(name, pa.float32()) for name in measurement_columns(mpp)]
-        + [("edited", pa.bool_())]
-    )
 
 
 def _refuse_to_replace(path: Path) -> None:

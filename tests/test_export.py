@@ -1,0 +1,253 @@
+import csv
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import shapely
+import tifffile
+from PIL import Image
+from skimage.draw import ellipse
+from skimage.morphology import erosion
+
+from napari_nucleus import export
+from napari_nucleus.errors import UserError
+from napari_nucleus.measure import measure
+from napari_nucleus.result import Result, ResultWriter
+
+TYPES = {"inflammatory": "#3cb44b", "spindle": "#ffb000"}
+RGB = {"inflammatory": [60, 180, 75], "spindle": [255, 176, 0]}
+SHAPE = (300, 420)
+
+
+def draw_labels() -> np.ndarray:
+    """Ellipses in rows, a pair that touches, one with a hole, one in two parts."""
+    labels = np.zeros(SHAPE, np.int32)
+    for label, (y, x) in enumerate(np.ndindex(6, 8), 1):
+        labels[ellipse(y * 48 + 25, x * 52 + 25, 10 + y, 20 - x, rotation=x / 3)] = 10 * label
+    labels[60:90, 70:80] = 901
+    labels[60:90, 80:95] = 902
+    labels[20:26, 20:26] = 0
+    labels[290:295, 400:405] = labels[295:300, 410:415] = 903
+    return labels
+
+
+@pytest.fixture
+def labels() -> np.ndarray:
+    return draw_labels()
+
+
+@pytest.fixture
+def image() -> np.ndarray:
+    return np.random.default_rng(0).integers(150, 256, (*SHAPE, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def result(tmp_path: Path, labels: np.ndarray, image: np.ndarray) -> Result:
+    Image.fromarray(image).save(tmp_path / "tissue.png")
+    return make_result(tmp_path, labels, image)
+
+
+def make_result(
+    folder: Path,
+    labels: np.ndarray,
+    image: np.ndarray,
+    types: dict[str, str] = TYPES,
+    mpp: float | None = 0.25,
+) -> Result:
+    run = {
+        "source": {"path": str(folder / "tissue.png"), "sha256": "ab"},
+        "model": {"name": "tiny", "sha256": "cd", "mpp": 0.5, "types": list(types)},
+        "options": {},
+        "device": "cpu",
+    }
+    table = measure(labels, image, mpp)
+    kinds = np.array(list(types))[table["label"] % len(types)]
+    with ResultWriter(folder / "tissue.nucleus", labels.shape, mpp, types, run) as writer:
+        writer.write_labels(0, 0, labels)
+        writer.append(table.assign(type=kinds, type_prob=np.float32(0.87654)))
+        return writer.finish(seconds={})
+
+
+def test_csv_holds_every_nucleus_rounded(result: Result, tmp_path: Path) -> None:
+    export.write_csv(result, tmp_path / "out" / "tissue.csv")
+    rounded = pd.read_csv(tmp_path / "out" / "tissue.csv")
+    exact = result.table()
+    assert list(rounded) == list(exact)
+    assert {"centroid_x", "area_um2", "major_axis_um", "hematoxylin_mean"} <= set(rounded)
+    for whole in ["label", "type", "x0", "y0", "x1", "y1", "edited"]:
+        assert rounded[whole].tolist() == exact[whole].tolist()
+    for position in ["centroid_x", "centroid_y"]:
+        np.testing.assert_allclose(rounded[position], exact[position], atol=0.00501)
+    for measurement in list(exact)[9:-1]:
+        np.testing.assert_allclose(rounded[measurement], exact[measurement], rtol=0.000501)
+
+
+def test_csv_has_no_more_digits_than_it_means(tmp_path: Path) -> None:
+    # Areas beyond four digits, where rounding must give zeros and not an exponent.
+    labels = np.zeros((600, 600), np.int32)
+    labels[ellipse(300, 300, 280, 150)] = 1
+    result = make_result(tmp_path, labels, np.full((600, 600, 3), 99, np.uint8), mpp=None)
+    export.write_csv(result, tmp_path / "tissue.csv")
+    with (tmp_path / "tissue.csv").open(encoding="ascii", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert float(row["area_px2"]) == pytest.approx(np.pi * 280 * 150, rel=0.01)
+    assert re.fullmatch(r"1[0-9]{3}00", row["area_px2"])
+    for name in ["centroid_x", "centroid_y"]:
+        assert re.fullmatch(r"\d+(\.\d\d?)?", row[name])
+    for name in list(row)[9:-1]:
+        digits = re.sub(r"e.*|[-.]", "", row[name]).strip("0")
+        assert len(digits) <= 4, (name, row[name])
+    assert row["type_prob"] == "0.8765"
+
+
+def test_csv_of_types_beyond_ascii_opens_in_excel(tmp_path: Path, labels: np.ndarray) -> None:
+    image = np.zeros((*SHAPE, 3), np.uint8)
+    result = make_result(tmp_path, labels, image, {"Entzündung, akut": "#112233"})
+    export.write_csv(result, tmp_path / "tissue.csv")
+    assert (tmp_path / "tissue.csv").read_bytes().startswith(b"\xef\xbb\xbf")
+    assert set(pd.read_csv(tmp_path / "tissue.csv")["type"]) == {"Entzündung, akut"}
+
+
+def test_parquet(result: Result, tmp_path: Path) -> None:
+    export.write_parquet(result, tmp_path / "tissue.parquet")
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "tissue.parquet"), result.table())
+
+
+@pytest.mark.parametrize("block", [2048, 64])
+def test_geojson_outlines_every_nucleus(
+    result: Result,
+    labels: np.ndarray,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    block: int,
+) -> None:
+    monkeypatch.setattr(export, "_BLOCK", block)
+    export.write_geojson(result, tmp_path / "tissue.geojson")
+    collection = json.loads((tmp_path / "tissue.geojson").read_text())
+    assert collection["type"] == "FeatureCollection"
+    assert len(collection["features"]) == len(result.table())
+
+    table = result.table().set_index("label")
+    y, x = np.indices(SHAPE) + 0.5
+    drawn = np.zeros(SHAPE, np.int32)
+    for feature in collection["features"]:
+        properties = feature["properties"]
+        nucleus = table.loc[int(properties["name"])]
+        outline = shapely.from_geojson(json.dumps(feature["geometry"]))
+        assert feature["type"] == "Feature"
+        assert outline.is_valid
+        drawn[shapely.contains_xy(outline, x, y)] = int(properties["name"])
+        color = RGB[str(nucleus["type"])]
+        assert properties["objectType"] == "detection"
+        assert properties["classification"] == {"name": nucleus["type"], "color": color}
+        measurements = properties["measurements"]
+        assert measurements["area_um2"] == pytest.approx(outline.area / 16, rel=0.001)
+        assert list(measurements) == [*list(result.table())[2:3], *list(result.table())[9:-1]]
+    np.testing.assert_array_equal(drawn, labels)
+
+
+def test_geojson_of_no_nuclei(tmp_path: Path) -> None:
+    result = make_result(tmp_path, np.zeros((9, 9), np.int32), np.zeros((9, 9, 3), np.uint8))
+    export.write_geojson(result, tmp_path / "tissue.geojson")
+    assert json.loads((tmp_path / "tissue.geojson").read_text())["features"] == []
+
+
+def test_geojson_of_a_nucleus_without_pixels(result: Result, tmp_path: Path) -> None:
+    table = result.table()
+    table.loc[3, "label"] = 12345
+    table.to_parquet(result.path / "nuclei.parquet")
+    with pytest.raises(UserError, match="nucleus 12345 has no pixels"):
+        export.write_geojson(result, tmp_path / "tissue.geojson")
+    assert not (tmp_path / "tissue.geojson").exists()
+
+
+@pytest.mark.parametrize("classic_bytes", [2**32, 1000])
+def test_label_image(
+    result: Result,
+    labels: np.ndarray,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    classic_bytes: int,
+) -> None:
+    monkeypatch.setattr(export, "_CLASSIC_TIFF_BYTES", classic_bytes)
+    export.write_labels(result, tmp_path / "tissue.tif")
+    with tifffile.TiffFile(tmp_path / "tissue.tif") as file:
+        assert file.is_bigtiff == (classic_bytes == 1000)
+        page = file.pages.first
+        np.testing.assert_array_equal(page.asarray(), labels)
+        assert page.dtype == np.int32
+        assert page.is_tiled
+        assert page.get_resolution("MICROMETER") == pytest.approx((4, 4))
+    assert (tmp_path / "tissue.tif").stat().st_size < labels.nbytes / 10
+
+
+def test_label_image_reads_in_pillow(result: Result, labels: np.ndarray, tmp_path: Path) -> None:
+    export.write_labels(result, tmp_path / "tissue.tif")
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "tissue.tif")), labels)
+
+
+def test_overlay(result: Result, labels: np.ndarray, image: np.ndarray, tmp_path: Path) -> None:
+    export.write_overlay(result, tmp_path / "overlay.png")
+    overlay = np.asarray(Image.open(tmp_path / "overlay.png"))
+    assert overlay.shape == image.shape
+    table = result.table().set_index("label")
+    edge = np.zeros(SHAPE, bool)
+    cross = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]])
+    for label, nucleus in table.iterrows():
+        mask = labels == label
+        # Eroded twice; beyond the border of the image there is more nucleus to be expected.
+        core = erosion(np.pad(mask, 2, mode="edge"), cross)
+        rim = mask & ~erosion(core, cross)[2:-2, 2:-2]
+        color = RGB[str(nucleus["type"])]
+        drawn = mask & (overlay == color).all(2)
+        assert drawn[rim].mean() > 0.9
+        assert not (drawn & ~rim).any()
+        edge |= drawn
+    np.testing.assert_array_equal(overlay[~edge], image[~edge])
+
+
+def test_overlay_of_a_large_image_is_scaled_down(result: Result, tmp_path: Path) -> None:
+    export.write_overlay(result, tmp_path / "overlay.png", max_size=150)
+    overlay = np.asarray(Image.open(tmp_path / "overlay.png"))
+    assert overlay.shape == (107, 150, 3)
+    kinds = result.table().set_index("label")["type"]
+    # The nucleus in the fourth row and column is drawn where it lies.
+    color = RGB[kinds[10 * 28]]
+    y, x = np.nonzero((overlay == color).all(2))
+    center = (3 * 48 + 25) * 150 / 420, (3 * 52 + 25) * 150 / 420
+    assert (np.hypot(y - center[0], x - center[1]) < 8).sum() > 20
+
+
+def test_overlay_without_its_image(result: Result, tmp_path: Path) -> None:
+    (tmp_path / "tissue.png").rename(tmp_path / "moved.png")
+    with pytest.raises(UserError, match=r"tissue\.png.*put the image back"):
+        export.write_overlay(result, tmp_path / "overlay.png")
+    Image.new("RGB", (50, 50)).save(tmp_path / "tissue.png")
+    with pytest.raises(UserError, match="is not the image"):
+        export.write_overlay(result, tmp_path / "overlay.png")
+    result.run["source"]["path"] = None
+    with pytest.raises(UserError, match="layer without a file"):
+        export.write_overlay(result, tmp_path / "overlay.png")
+    assert not (tmp_path / "overlay.png").exists()
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        export.write_csv,
+        export.write_parquet,
+        export.write_geojson,
+        export.write_labels,
+        export.write_overlay,
+    ],
+)
+def test_a_place_that_cannot_be_written_to(
+    result: Result, tmp_path: Path, write: Callable[[Result, Path], None]
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="Cannot write"):
+        write(result, tmp_path / "file" / "export")

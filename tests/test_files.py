@@ -1,0 +1,46 @@
+import errno
+from pathlib import Path
+
+import pytest
+
+from napari_nucleus.errors import UserError
+from napari_nucleus.files import replacing
+
+
+def test_appears_whole(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "table.csv"
+    with replacing(path) as part:
+        part.write_text("whole")
+        assert not path.exists()
+    assert path.read_text() == "whole"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def write_half(path: Path, error: Exception) -> None:
+    with replacing(path) as part:
+        part.write_text("half")
+        raise error
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ZeroDivisionError("a bug"), ZeroDivisionError),
+        (OSError(errno.ENOSPC, "No space left on device"), UserError),
+    ],
+)
+def test_failure_leaves_the_earlier_file(
+    tmp_path: Path, error: Exception, told: type[Exception]
+) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("earlier")
+    with pytest.raises(told, match=r"a bug|No space left"):
+        write_half(path, error)
+    assert path.read_text() == "earlier"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_place_that_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="another folder"), replacing(tmp_path / "file" / "a.csv"):
+        raise AssertionError("never entered")

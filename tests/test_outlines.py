@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+import shapely
+
+from napari_nucleus.outlines import outlines
+
+
+def assert_exact(labels: np.ndarray, found: dict[int, shapely.Geometry]) -> None:
+    assert set(found) == set(np.unique(labels[labels > 0]).tolist())
+    y, x = np.indices(labels.shape) + 0.5
+    for label, outline in found.items():
+        assert outline.is_valid
+        np.testing.assert_array_equal(shapely.contains_xy(outline, x, y), labels == label)
+        assert outline.area == (labels == label).sum()
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_noise_gives_valid_outlines_of_exactly_its_pixels(seed: int) -> None:
+    labels = np.random.default_rng(seed).integers(0, 3, (9, 9))
+    assert_exact(labels, outlines(labels))
+
+
+def test_touching_nuclei_share_their_edge() -> None:
+    labels = np.repeat([[5, 5, 9, 9, 9]], 4, axis=0)
+    found = outlines(labels)
+    assert_exact(labels, found)
+    assert found[5].equals(shapely.box(0, 0, 2, 4))
+    assert found[5].intersection(found[9]).length == 4
+    assert len(found[5].exterior.coords) == 5
+
+
+def test_hole() -> None:
+    labels = np.ones((5, 5), int)
+    labels[2, 2] = 0
+    outline = outlines(labels)[1]
+    assert outline.geom_type == "Polygon"
+    assert [ring.length for ring in outline.interiors] == [4]
+
+
+def test_parts_that_touch_by_a_corner() -> None:
+    outline = outlines(np.eye(3, dtype=int))[1]
+    assert outline.geom_type == "MultiPolygon"
+    assert len(outline.geoms) == 3
+
+
+def test_origin() -> None:
+    assert outlines(np.array([[0, 4]]), (100, 30))[4].bounds == (101, 30, 102, 31)
+
+
+def test_nothing() -> None:
+    assert outlines(np.zeros((4, 4), int)) == {}

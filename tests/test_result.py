@@ -1,0 +1,372 @@
+import errno
+import json
+import shutil
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import Callable, Generator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import zarr
+from ome_zarr_models.v05 import ImageLabel
+from ome_zarr_models.v05.coordinate_transformations import VectorScale
+
+from napari_nucleus.errors import UserError
+from napari_nucleus.measure import measure
+from napari_nucleus.result import Result, ResultWriter, open_result
+
+TYPES = {"inflammatory": "#3cb44b", "other": "#ff0000"}
+RUN = {
+    "source": {"path": "slide.svs", "sha256": "ab"},
+    "model": {"name": "tiny", "sha256": "cd", "mpp": 0.5, "types": list(TYPES)},
+    "options": {"tile": 1024},
+    "device": "cpu",
+}
+
+
+def grid(height: int, width: int, first: int = 1) -> np.ndarray:
+    """Nuclei of 9 x 9 pixels, 16 apart."""
+    rows, columns = -(-height // 16), -(-width // 16)
+    labels = np.arange(first, first + rows * columns).reshape(rows, columns)
+    squares = np.pad(np.ones((9, 9), int), ((3, 4), (3, 4)))
+    return np.kron(labels, squares)[:height, :width].astype(np.int32)
+
+
+def nuclei(labels: np.ndarray, mpp: float | None = 0.25, x: int = 0, y: int = 0) -> pd.DataFrame:
+    rgb = np.full((*labels.shape, 3), 128, np.uint8)
+    table = measure(labels, rgb, mpp, (x, y))
+    kinds = np.where(table["label"] % 3 == 0, "other", "inflammatory")
+    return table.assign(type=kinds, type_prob=0.75)
+
+
+def writer(
+    path: Path, shape: tuple[int, int] = (100, 120), mpp: float | None = 0.25
+) -> ResultWriter:
+    return ResultWriter(path, shape, mpp, TYPES, RUN)
+
+
+def write(path: Path, labels: np.ndarray, mpp: float | None = 0.25) -> Result:
+    with writer(path, labels.shape, mpp) as new:
+        new.write_labels(0, 0, labels)
+        new.append(nuclei(labels, mpp))
+        return new.finish(seconds={"total": 1.5})
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "results" / "slide.nucleus"
+
+
+def test_tiles_of_any_alignment_make_one_result(path: Path) -> None:
+    labels = grid(1300, 1111)
+    with writer(path, labels.shape) as new:
+        for y in range(0, 1300, 304):
+            for x in range(0, 1111, 400):
+                tile = labels[y : y + 304, x : x + 400]
+                new.write_labels(x, y, tile)
+                np.testing.assert_array_equal(new.read_labels(x, y, *tile.shape[::-1]), tile)
+                new.append(nuclei(tile, x=x, y=y))
+        result = new.finish(seconds={"total": 2.0})
+
+    assert [level.shape for level in result.labels] == [(1300, 1111), (650, 556), (325, 278)]
+    for number, level in enumerate(result.labels):
+        assert level.dtype == np.int32
+        np.testing.assert_array_equal(level.compute(), labels[:: 2**number, :: 2**number])
+    np.testing.assert_array_equal(
+        result.read_labels(130, 70, 50, 60, 1), labels[140:260:2, 260:360:2]
+    )
+
+    expected = nuclei(labels)
+    table = result.table().sort_values("label", ignore_index=True)
+    assert list(table)[:3] == ["label", "type", "type_prob"]
+    assert list(table)[-1] == "edited"
+    assert not table["edited"].any()
+    pd.testing.assert_frame_equal(table[list(expected)], expected, check_dtype=False, rtol=1e-5)
+    pieces = list(result.tables(rows=1000))
+    assert len(pieces) > 1
+    pd.testing.assert_frame_equal(pd.concat(pieces, ignore_index=True), result.table())
+
+
+def test_run(path: Path) -> None:
+    labels = grid(100, 120)
+    result = write(path, labels)
+    assert (result.shape, result.mpp, result.types) == ((100, 120), 0.25, TYPES)
+    run = json.loads((path / "run.json").read_text())
+    assert run == result.run == open_result(path).run
+    assert run["format"] == 1
+    assert run["source"] == {
+        "path": "slide.svs",
+        "sha256": "ab",
+        "width": 120,
+        "height": 100,
+        "mpp": 0.25,
+    }
+    assert run["counts"] == {"nuclei": 56, "inflammatory": 38, "other": 18}
+    assert run["seconds"] == {"total": 1.5}
+    assert {name: run[name] for name in ["model", "options", "device"]} == {
+        name: RUN[name] for name in ["model", "options", "device"]
+    }
+    assert pd.Timestamp(run["started"]) <= pd.Timestamp.now("UTC")
+    assert sorted(entry.name for entry in path.iterdir()) == [
+        "edits.jsonl",
+        "labels.zarr",
+        "nuclei.parquet",
+        "run.json",
+    ]
+
+
+@pytest.mark.parametrize(("mpp", "unit"), [(0.25, "micrometer"), (None, None)])
+def test_opens_as_ome_zarr(path: Path, mpp: float | None, unit: str | None) -> None:
+    write(path, grid(1100, 600), mpp)
+    image = ImageLabel.from_zarr(zarr.open_group(path / "labels.zarr", mode="r"))
+    attributes = image.ome_attributes
+    assert attributes.version == "0.5"
+    assert attributes.image_label is not None
+    (multiscale,) = attributes.multiscales
+    assert [(axis.name, axis.type, axis.unit) for axis in multiscale.axes] == [
+        ("y", "space", unit),
+        ("x", "space", unit),
+    ]
+    scales = [dataset.coordinateTransformations[0] for dataset in multiscale.datasets]
+    assert scales == [VectorScale.build([(mpp or 1) * step] * 2) for step in (1, 2, 4)]
+
+
+def test_no_nuclei(path: Path) -> None:
+    with writer(path, mpp=None) as new:
+        result = new.finish(seconds={})
+    table = result.table()
+    assert len(table) == 0
+    assert "area_px2" in table
+    assert result.run["counts"] == {"nuclei": 0, "inflammatory": 0, "other": 0}
+    assert not result.labels[0].any().compute()
+
+
+def test_memory_does_not_grow_with_the_image(path: Path) -> None:
+    side = 9000
+    tracemalloc.start()
+    try:
+        with writer(path, (side, side)) as new:
+            for corner in range(0, side - 500, 500):
+                new.write_labels(corner, corner, grid(500, 500, 1 + 1024 * corner))
+            new.finish(seconds={})
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < side * side * 4 / 2
+
+
+def test_earlier_result_stays_until_the_new_one_is_complete(path: Path) -> None:
+    write(path, grid(100, 120))
+    with writer(path) as new:
+        new.write_labels(0, 0, grid(100, 120, first=1000))
+        assert open_result(path).read_labels(0, 0, 120, 100).max() == 56
+        new.finish(seconds={})
+    assert open_result(path).read_labels(0, 0, 120, 100).max() == 1055
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_failure_leaves_the_earlier_result_alone(path: Path) -> None:
+    write(path, grid(100, 120))
+    table = nuclei(grid(100, 120)).assign(type="ghost")
+    with pytest.raises(ValueError, match="ghost"), writer(path) as new:
+        new.append(table)
+    assert open_result(path).read_labels(0, 0, 120, 100).max() == 56
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_closing_a_generator_aborts(path: Path) -> None:
+    def steps() -> Generator[int]:
+        with writer(path) as new:
+            for x in range(10):
+                new.write_labels(x, 0, grid(100, 100))
+                yield x
+            new.finish(seconds={})
+
+    running = steps()
+    assert next(running) == 0
+    running.close()
+    assert list(path.parent.iterdir()) == []
+
+
+def test_abort_after_finish_changes_nothing(path: Path) -> None:
+    with writer(path) as new:
+        new.finish(seconds={})
+        new.abort()
+    open_result(path)
+
+
+def test_the_next_run_replaces_what_a_killed_process_left(path: Path) -> None:
+    code = f"""
+import os, pathlib, numpy
+from napari_nucleus.result import ResultWriter
+writer = ResultWriter(pathlib.Path({str(path)!r}), (600, 600), None, {TYPES!r}, {RUN!r})
+writer.write_labels(0, 0, numpy.ones((600, 600), int))
+os._exit(9)
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 9
+    assert [entry.name for entry in path.parent.iterdir()] == ["slide.nucleus.part"]
+    with pytest.raises(UserError, match="not a result folder"):
+        open_result(path)
+    assert write(path, grid(100, 120)).read_labels(0, 0, 120, 100).max() == 56
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_killed_between_moving_the_earlier_result_away_and_the_new_one_in(path: Path) -> None:
+    write(path, grid(100, 120))
+    path.rename(path.with_name("slide.nucleus.old"))
+    with writer(path):
+        assert open_result(path).read_labels(0, 0, 120, 100).max() == 56
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_corrections_by_hand_are_never_replaced(path: Path) -> None:
+    write(path, grid(100, 120))
+    with writer(path) as new:
+        (path / "edits.jsonl").write_text('{"label": 3}\n')  # while the new one is made
+        with pytest.raises(UserError, match="corrections by hand"):
+            new.finish(seconds={})
+    with pytest.raises(UserError, match="corrections by hand"):
+        writer(path)
+    assert open_result(path).read_labels(0, 0, 120, 100).max() == 56
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_other_peoples_files_are_never_replaced(path: Path) -> None:
+    path.mkdir(parents=True)
+    (path / "thesis.docx").touch()
+    with pytest.raises(UserError, match="choose another folder"):
+        writer(path)
+    assert (path / "thesis.docx").exists()
+
+    file = path.with_name("file.nucleus")
+    file.write_text("a file")
+    with pytest.raises(UserError, match="choose another folder"):
+        writer(file)
+    assert file.read_text() == "a file"
+
+    part = path.with_name("third.nucleus.part")
+    part.mkdir()
+    (part / "thesis.docx").touch()
+    with pytest.raises(UserError, match="choose another folder"):
+        writer(path.with_name("third.nucleus"))
+    assert (part / "thesis.docx").exists()
+
+
+def test_a_place_that_cannot_be_written_to(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="Cannot write"):
+        writer(tmp_path / "file" / "slide.nucleus")
+
+
+@pytest.mark.parametrize("broken", [(zarr.Array, "__setitem__"), (pq.ParquetWriter, "write_table")])
+def test_full_disk(path: Path, monkeypatch: pytest.MonkeyPatch, broken: tuple[type, str]) -> None:
+    write(path, grid(100, 120))
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(*broken, fail)
+    with pytest.raises(UserError, match="No space left"):
+        write(path, grid(100, 120, first=1000))
+    monkeypatch.undo()
+    assert open_result(path).read_labels(0, 0, 120, 100).max() == 56
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of file size are POSIX")
+@pytest.mark.parametrize("limit", [20_000, 200])
+def test_files_that_the_system_refuses(path: Path, limit: int) -> None:
+    """The real errors of the storage libraries, under a limit on the size of files."""
+    code = f"""
+import pathlib, resource, numpy
+from napari_nucleus.errors import UserError
+from napari_nucleus.result import ResultWriter
+resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
+noise = numpy.random.default_rng(0).integers(0, 2**31, (512, 512))
+try:
+    with ResultWriter(pathlib.Path({str(path)!r}), (512, 512), None, {TYPES!r}, {RUN!r}) as writer:
+        writer.write_labels(0, 0, noise)
+        writer.finish(seconds={{}})
+except UserError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "File too large" in done.stdout, done.stderr
+    assert list(path.parent.iterdir()) == []
+
+
+def test_boxes_that_leave_the_image(path: Path) -> None:
+    with writer(path, (100, 120)) as new:
+        for x, y, width, height in [(-1, 0, 9, 9), (0, -1, 9, 9), (112, 0, 9, 9), (0, 92, 9, 9)]:
+            with pytest.raises(ValueError, match="leaves the image"):
+                new.read_labels(x, y, width, height)
+            with pytest.raises(ValueError, match="leaves the image"):
+                new.write_labels(x, y, np.ones((height, width), int))
+
+
+def test_tables_that_do_not_fit(path: Path) -> None:
+    table = nuclei(grid(100, 120))
+    with writer(path) as new:
+        with pytest.raises(ValueError, match="columns"):
+            new.append(table.drop(columns="area_um2"))
+        with pytest.raises(ValueError, match="columns"):
+            new.append(table.assign(mood="good"))
+        with pytest.raises(ValueError, match=r"unknown types \['ghost'\]"):
+            new.append(table.assign(type="ghost"))
+
+
+def test_an_incomplete_run(path: Path) -> None:
+    with writer(path) as new, pytest.raises(ValueError, match="lacks seconds"):
+        new.finish()
+    assert list(path.parent.iterdir()) == []
+
+
+def _truncate(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-40])
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "no labels": lambda path: shutil.rmtree(path / "labels.zarr"),
+    "no level": lambda path: shutil.rmtree(path / "labels.zarr" / "0"),
+    "half of the labels' metadata": lambda path: _truncate(path / "labels.zarr" / "zarr.json"),
+    "no table": lambda path: (path / "nuclei.parquet").unlink(),
+    "half a table": lambda path: _truncate(path / "nuclei.parquet"),
+    "table of something else": lambda path: pd.DataFrame({"a": [1]}).to_parquet(
+        path / "nuclei.parquet"
+    ),
+    "half a run": lambda path: _truncate(path / "run.json"),
+    "empty run": lambda path: (path / "run.json").write_text('{"format": 1}'),
+    "no run at all": lambda path: (path / "run.json").write_text("[]"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_damaged_folders_are_named(path: Path, damage: Callable[[Path], object]) -> None:
+    write(path, grid(100, 120))
+    damage(path)
+    with pytest.raises(UserError, match=r"slide\.nucleus is damaged"):
+        open_result(path)
+
+
+def test_damaged_pixels_are_named(path: Path) -> None:
+    result = write(path, grid(100, 120))
+    _truncate(path / "labels.zarr" / "0" / "c" / "0" / "0")
+    with pytest.raises(UserError, match="is damaged"):
+        result.read_labels(0, 0, 120, 100)
+
+
+def test_no_result(tmp_path: Path) -> None:
+    for path in [tmp_path / "nowhere", tmp_path]:
+        with pytest.raises(UserError, match="not a result folder"):
+            open_result(path)
+
+
+def test_result_of_a_later_version(path: Path) -> None:
+    result = write(path, grid(100, 120))
+    (path / "run.json").write_text(json.dumps({**result.run, "format": 2}))
+    with pytest.raises(UserError, match="update napari-nucleus"):
+        open_result(path)
