@@ -86,8 +86,10 @@ class PatchSampler:
 
     def draw(self, batch: int, rng: np.random.Generator) -> Batch:
         """Draw a batch of `batch` patches with their targets."""
-        patches = [self._patch(int(rng.choice(len(self.samples), p=self.weights)), rng)
-                   for _ in range(batch)]
+        patches = [
+            self._patch(int(rng.choice(len(self.samples), p=self.weights)), rng)
+            for _ in range(batch)
+        ]
         images, labels, types, doubtful = (torch.stack(x) for x in zip(*patches, strict=True))
         hv = hv_targets(labels.clamp(min=0))
         inner = slice(_CONTEXT, -_CONTEXT)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -135,6 +134,7 @@ def load_checkpoint(model: str | Path) -> NucleusModel:
     network.mpp = about["mpp"]
     network.instances = about["instances"]
     network.card = about["card"]
+    network.sha256 = sha256(path)
     return network.eval()
 
 
@@ -149,7 +149,6 @@ def load_weights(model: NucleusModel, state: dict[str, torch.Tensor], source: st
         ) from error
 
 
-@cache
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal."""
     with path.open("rb") as file:

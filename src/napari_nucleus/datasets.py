@@ -92,7 +92,9 @@ def image_files(folder: Path) -> list[Path]:
     images = folder / "images"
     files = [f for f in sorted(images.glob("*")) if f.suffix.lower() in _IMAGES]
     if not files:
-        raise UserError(f"{folder} holds no images/<name>.png, .jpg or .tif: name a dataset folder.")
+        raise UserError(
+            f"{folder} holds no images/<name>.png, .jpg or .tif: name a dataset folder."
+        )
     return files
 
 

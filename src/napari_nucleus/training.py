@@ -90,9 +90,7 @@ def train_steps(
     model = init or create_model(recipe.model, recipe.types, **recipe.options)
     model.mpp = recipe.mpp
     model.to(place, memory_format=torch.channels_last)
-    average = AveragedModel(
-        model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True
-    )
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True)
     optimizer = torch.optim.AdamW(model.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
     shares = {path.name: recipe.folder(path).share for path in data}
     sampler = PatchSampler(training, shares, recipe.patch, recipe.scale)
@@ -229,9 +227,7 @@ def _load_state(
     return state["step"], state["best"]
 
 
-def _log(
-    file: Path, step: int, values: dict[str, float], scores: dict[str, Any] | None
-) -> None:
+def _log(file: Path, step: int, values: dict[str, float], scores: dict[str, Any] | None) -> None:
     new = not file.exists()
     with file.open("a", newline="") as handle:
         writer = csv.writer(handle)

@@ -26,6 +26,8 @@ class NucleusModel(nn.Module, ABC):
         Constants of the post-processing, fitted on validation images.
     card
         Model card: data, licence, scores, version, command.
+    sha256
+        Of the checkpoint that it was loaded from; empty where there is none.
     """
 
     name: str
@@ -34,6 +36,7 @@ class NucleusModel(nn.Module, ABC):
     mpp: float
     instances: dict[str, Any]
     card: dict[str, Any]
+    sha256: str
 
     def __init__(self, types: tuple[str, ...], options: dict[str, Any]) -> None:
         super().__init__()
@@ -42,6 +45,7 @@ class NucleusModel(nn.Module, ABC):
         self.mpp = 0.25
         self.instances = {}
         self.card = {}
+        self.sha256 = ""
 
     @abstractmethod
     def forward(self, images: Tensor) -> dict[str, Tensor]:
@@ -86,6 +90,11 @@ class NucleusModel(nn.Module, ABC):
         table
             One row per nucleus; at least ``label``, ``type`` (name), ``type_prob``.
         """
+
+    @property
+    def threshold(self) -> float:
+        """Probability from which on a pixel belongs to a nucleus."""
+        return float(self.instances.get("np_threshold", 0.5))
 
     @torch.inference_mode()
     def predict(self, images: Tensor) -> list[dict[str, np.ndarray]]:

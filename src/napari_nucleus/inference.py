@@ -1,0 +1,283 @@
+"""From a slide to a result folder: tiles, network, nuclei, stitched without seams, streamed."""
+
+import time
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from napari_nucleus.checkpoints import DEFAULT_MODEL, load_checkpoint
+from napari_nucleus.errors import UserError
+from napari_nucleus.measure import measure
+from napari_nucleus.models import NucleusModel
+from napari_nucleus.result import Result, ResultWriter
+from napari_nucleus.slides import Slide, open_slide
+from napari_nucleus.tiles import Box, Grid, Tile
+from napari_nucleus.types import type_colors
+
+TILE = 640
+"""Side of a tile's core in network pixels."""
+
+MARGIN = 64
+"""Network pixels that a tile sees around its core: wider than any nucleus and than the reach of
+the image's edge into the maps."""
+
+_BAND = 8
+"""Network pixels by which two tiles may disagree on a nucleus's centre."""
+
+_GPU_BATCH = 8
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a segmentation is.
+
+    Attributes
+    ----------
+    done, total
+        Tiles done, and in all.
+    nuclei
+        Nuclei found so far.
+    """
+
+    done: int
+    total: int
+    nuclei: int
+
+
+def segment(*args, **kwargs) -> Result:  # type: ignore[no-untyped-def]
+    """Segment an image to the end; takes what `segment_steps` takes.
+
+    Returns
+    -------
+    Result
+        The finished result folder.
+    """
+    steps = segment_steps(*args, **kwargs)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            return stop.value
+
+
+def segment_steps(
+    image: str | Path | Slide,
+    out: str | Path,
+    model: str | Path | NucleusModel = DEFAULT_MODEL,
+    *,
+    mpp: float | None = None,
+    region: tuple[int, int, int, int] | None = None,
+    device: str | None = None,
+    tile: int = TILE,
+) -> Generator[Progress, None, Result]:
+    """Find, outline, type and measure every nucleus of an image, tile by tile.
+
+    Image, labels and table are read and written tile by tile, so that memory does not grow with
+    the image. An earlier result at `out` stays until the new one is whole; closing the generator
+    cancels and leaves everything as it was.
+
+    Parameters
+    ----------
+    image
+        File or opened slide.
+    out
+        Result folder to write, ``<stem>.nucleus``.
+    model
+        Name or file of a checkpoint, or a loaded model.
+    mpp
+        Micrometres per level-0 pixel, where the file does not tell or is wrong.
+    region
+        ``(x, y, width, height)`` in level-0 pixels; None is the whole image.
+    device
+        ``"cpu"``, ``"cuda"``, …; None takes the GPU where there is one.
+    tile
+        Side of a tile's core in network pixels. The result does not depend on it.
+
+    Yields
+    ------
+    Progress
+        Before the first tile and after every one.
+
+    Returns
+    -------
+    Result
+        As the generator's value.
+
+    Raises
+    ------
+    UserError
+        If the image, the model or the region cannot be used, or the disk is full.
+    """
+    started = time.perf_counter()
+    slide = image if isinstance(image, Slide) else open_slide(image, mpp)
+    resolution = mpp or slide.mpp
+    if resolution is None:
+        raise UserError(
+            f"{slide.name} does not tell its µm/px: give it "
+            "(about 0.25 for a 40x scan, 0.5 for 20x)."
+        )
+    network = model if isinstance(model, NucleusModel) else load_checkpoint(model)
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    network = network.eval().to(place, memory_format=torch.channels_last)
+    grid = Grid(_region(slide, region), slide.shape, network.mpp / resolution)
+    tiles = list(grid.tiles(tile, MARGIN))
+    run = {
+        "source": {
+            "path": str(slide.path.resolve()) if slide.path else None,
+            "sha256": slide.digest(),
+            "width": slide.shape[1],
+            "height": slide.shape[0],
+            "mpp": resolution,
+        },
+        "model": {
+            "name": network.name,
+            "sha256": network.sha256,
+            "mpp": network.mpp,
+            "types": list(network.types),
+        },
+        "options": {"region": region, "tile": tile, "instances": network.instances},
+        "device": str(place),
+    }
+    colors = type_colors(network.types or ["nucleus"])
+    with ResultWriter(out, slide.shape, resolution, colors, run) as writer:
+        stitcher = _Stitcher(slide, grid, network, writer, resolution)
+        yield Progress(0, len(tiles), 0)
+        for done, (piece, maps) in enumerate(_maps(slide, grid, tiles, network), 1):
+            stitcher.add(piece, maps)
+            yield Progress(done, len(tiles), stitcher.count)
+        return writer.finish(seconds={"total": round(time.perf_counter() - started, 2)})
+
+
+def _region(slide: Slide, region: tuple[int, int, int, int] | None) -> Box:
+    height, width = slide.shape
+    x, y, w, h = region or (0, 0, width, height)
+    box = Box(max(x, 0), max(y, 0), min(x + w, width), min(y + h, height))
+    if box.width < 1 or box.height < 1:
+        raise UserError(
+            f"The region {region} lies outside of {slide.name}, which is {width} x {height} px."
+        )
+    return box
+
+
+def _maps(
+    slide: Slide, grid: Grid, tiles: list[Tile], network: NucleusModel
+) -> Iterator[tuple[Tile, dict[str, np.ndarray]]]:
+    """Yield every tile with the network's maps of its window, computed in batches."""
+    on_gpu = next(network.parameters()).device.type != "cpu"
+    limit = _GPU_BATCH if on_gpu else 1
+    waiting = tiles
+    while waiting:
+        batch = _alike(waiting, limit)
+        pixels = np.stack([_pixels(slide, grid, t.window) for t in batch])
+        try:
+            maps = network.predict(torch.from_numpy(pixels).movedim(-1, 1))
+        except torch.OutOfMemoryError:
+            if len(batch) == 1:
+                raise UserError(
+                    "The GPU's memory does not hold one tile: choose the CPU or a smaller tile."
+                ) from None
+            limit = len(batch) // 2
+            torch.cuda.empty_cache()
+            continue
+        waiting = waiting[len(batch) :]
+        yield from zip(batch, maps, strict=True)
+
+
+def _alike(tiles: list[Tile], limit: int) -> list[Tile]:
+    """Return the first tiles that have windows of one size, at most `limit`."""
+    first = tiles[0].window
+    batch = []
+    for tile in tiles[:limit]:
+        if (tile.window.width, tile.window.height) != (first.width, first.height):
+            break
+        batch.append(tile)
+    return batch
+
+
+def _pixels(slide: Slide, grid: Grid, window: Box) -> np.ndarray:
+    if grid.scale == 1:
+        x0, y0, _, _ = grid.on_slide(window)
+        return slide.read(round(x0), round(y0), window.width, window.height)
+    return slide.read_scaled(grid.on_slide(window), (window.width, window.height))
+
+
+class _Stitcher:
+    """Writes the nuclei of each tile once.
+
+    A nucleus belongs to the tile in whose core its centre lies. Two tiles that see a nucleus at
+    their seam may disagree on its centre by a little, so a tile also takes nuclei centred just
+    before its core, unless what it would write is already there.
+    """
+
+    def __init__(
+        self,
+        slide: Slide,
+        grid: Grid,
+        network: NucleusModel,
+        writer: ResultWriter,
+        mpp: float,
+    ) -> None:
+        self.slide = slide
+        self.grid = grid
+        self.network = network
+        self.writer = writer
+        self.mpp = mpp
+        self.count = 0
+
+    def add(self, tile: Tile, maps: dict[str, np.ndarray]) -> None:
+        """Turn the maps of a tile's window into nuclei and write those that are new."""
+        labels, table = self.network.nuclei(maps)
+        mine = table[_owned(table, tile)]
+        if mine.empty:
+            return
+        labels = _only(labels, mine["label"].to_numpy())
+        labels, box = self.grid.to_slide(labels, maps["np"], self.network.threshold, tile.window)
+        rows, columns = np.flatnonzero(labels.any(1)), np.flatnonzero(labels.any(0))
+        if not len(rows):
+            return
+        top, left = rows[0], columns[0]
+        labels = labels[top : rows[-1] + 1, left : columns[-1] + 1]
+        x, y = box.x0 + int(left), box.y0 + int(top)
+        height, width = labels.shape
+        written = self.writer.read_labels(x, y, width, height)
+        labels = _without_known(labels, written)
+        found, dense = np.unique(labels, return_inverse=True)
+        numbers = np.arange(len(found)) + self.count
+        labels = np.where(labels > 0, numbers[dense.reshape(labels.shape)], 0).astype(np.int32)
+        self.count += len(found) - 1
+        self.writer.write_labels(x, y, np.where(written > 0, written, labels))
+        rgb = self.slide.read(x, y, width, height)
+        measured = measure(labels, rgb, self.mpp, origin=(x, y))
+        kept = mine.set_index("label").loc[found[1:]]
+        measured.insert(1, "type", kept["type"].to_numpy())
+        measured.insert(2, "type_prob", kept["type_prob"].to_numpy())
+        self.writer.append(measured)
+
+
+def _owned(table: pd.DataFrame, tile: Tile) -> pd.Series:
+    x = table["centroid_x"] + tile.window.x0
+    y = table["centroid_y"] + tile.window.y0
+    # at the region's own edge there is no tile before this one that could have lost a nucleus
+    left = tile.core.x0 - (_BAND if tile.core.x0 > 0 else 0)
+    top = tile.core.y0 - (_BAND if tile.core.y0 > 0 else 0)
+    return (x >= left) & (x < tile.core.x1) & (y >= top) & (y < tile.core.y1)
+
+
+def _only(labels: np.ndarray, keep: np.ndarray) -> np.ndarray:
+    lookup = np.zeros(labels.max() + 1, np.int32)
+    lookup[keep] = keep
+    return lookup[labels]
+
+
+def _without_known(labels: np.ndarray, written: np.ndarray) -> np.ndarray:
+    """Drop nuclei that are there already, and pixels that belong to others."""
+    free = np.where(written > 0, 0, labels)
+    if not written.any():
+        return free
+    size = np.bincount(labels.ravel())
+    left = np.bincount(free.ravel(), minlength=len(size))
+    return _only(free, np.flatnonzero(2 * left > size))

@@ -1,0 +1,158 @@
+"""The grid that a network walks over a slide, and where its pixels lie on level 0."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle of pixels, half open: x0 <= x < x1, y0 <= y < y1."""
+
+    x0: int
+    y0: int
+    x1: int
+    y1: int
+
+    @property
+    def width(self) -> int:
+        return self.x1 - self.x0
+
+    @property
+    def height(self) -> int:
+        return self.y1 - self.y0
+
+    def grown(self, margin: int, within: "Box") -> "Box":
+        """Return the box with a margin on all sides, cut at `within`."""
+        return Box(
+            max(self.x0 - margin, within.x0),
+            max(self.y0 - margin, within.y0),
+            min(self.x1 + margin, within.x1),
+            min(self.y1 + margin, within.y1),
+        )
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A piece of the grid: the network sees `window`, and nuclei centred in `core` are its own."""
+
+    core: Box
+    window: Box
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Pixels of the network over a region of a slide.
+
+    Attributes
+    ----------
+    region
+        What is asked for, in level-0 pixels.
+    shape
+        Height and width of the slide's level 0.
+    scale
+        Level-0 pixels per network pixel.
+
+    Network pixel (i, j) covers level-0 pixels from ``region.x0 + i * scale`` on, so that (0, 0)
+    lies at the region's corner; pixels before it belong to the region's surroundings.
+    """
+
+    region: Box
+    shape: tuple[int, int]
+    scale: float
+
+    @property
+    def extent(self) -> Box:
+        """The whole slide in network pixels."""
+        height, width = self.shape
+        return Box(
+            -math.floor(self.region.x0 / self.scale),
+            -math.floor(self.region.y0 / self.scale),
+            max(math.ceil((width - self.region.x0) / self.scale), 1),
+            max(math.ceil((height - self.region.y0) / self.scale), 1),
+        )
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the region in network pixels."""
+        return (
+            max(math.ceil(self.region.width / self.scale), 1),
+            max(math.ceil(self.region.height / self.scale), 1),
+        )
+
+    def tiles(self, side: int, margin: int) -> Iterator[Tile]:
+        """Yield the tiles row by row; cores of at most `side` pixels, equal in size."""
+        width, height = self.size
+        for y0, y1 in _cuts(height, side):
+            for x0, x1 in _cuts(width, side):
+                core = Box(x0, y0, x1, y1)
+                yield Tile(core, core.grown(margin, self.extent))
+
+    def on_slide(self, box: Box) -> tuple[float, float, float, float]:
+        """Return the edges of a box of network pixels in level-0 pixels: x0, y0, x1, y1."""
+        x, y = self.region.x0, self.region.y0
+        s = self.scale
+        return box.x0 * s + x, box.y0 * s + y, box.x1 * s + x, box.y1 * s + y
+
+    def to_slide(
+        self, labels: np.ndarray, probability: np.ndarray, threshold: float, window: Box
+    ) -> tuple[np.ndarray, Box]:
+        """Bring labels of a window to level 0, with smooth outlines.
+
+        A level-0 pixel takes the label of the network pixel that it lies in, or of one beside it,
+        where the interpolated probability reaches `threshold`.
+
+        Parameters
+        ----------
+        labels
+            Int32 (h, w) of the window.
+        probability
+            Float (h, w), probability of nucleus.
+        threshold
+            Of the probability, the one that `labels` were made with.
+        window
+            Where they lie in the grid.
+
+        Returns
+        -------
+        labels
+            Int32 (H, W).
+        box
+            Their place in level-0 pixels, within the slide.
+        """
+        height, width = self.shape
+        x0, y0, x1, y1 = self.on_slide(window)
+        box = Box(
+            max(round(x0), 0), max(round(y0), 0), min(round(x1), width), min(round(y1), height)
+        )
+        if self.scale == 1:
+            return labels[: box.height, : box.width], box
+        columns = _nearest(box.x0, box.x1, x0, self.scale, labels.shape[1])
+        rows = _nearest(box.y0, box.y1, y0, self.scale, labels.shape[0])
+        grown = cv2.dilate(labels.astype(np.float32), np.ones((3, 3), np.uint8)).astype(np.int32)
+        grown = np.where(labels > 0, labels, grown)
+        step = 1 / self.scale
+        offset_x, offset_y = (box.x0 + 0.5 - x0) * step - 0.5, (box.y0 + 0.5 - y0) * step - 0.5
+        smooth = cv2.warpAffine(
+            np.ascontiguousarray(probability, np.float32),
+            np.array([[step, 0, offset_x], [0, step, offset_y]]),
+            (box.width, box.height),
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
+        return np.where(smooth >= threshold, grown[rows][:, columns], 0), box
+
+
+def _nearest(start: int, stop: int, origin: float, scale: float, size: int) -> np.ndarray:
+    index = np.floor((np.arange(start, stop) + 0.5 - origin) / scale).astype(int)
+    return index.clip(0, size - 1)
+
+
+def _cuts(length: int, side: int) -> Iterator[tuple[int, int]]:
+    """Part `length` into the fewest pieces of at most `side`, equal to a pixel."""
+    count = math.ceil(length / side)
+    edges = [round(i * length / count) for i in range(count + 1)]
+    yield from zip(edges[:-1], edges[1:], strict=True)
