@@ -1,6 +1,6 @@
 """A label pyramid on disk: OME-Zarr 0.5, int32, 0 = background, read and written by boxes."""
 
-from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -51,7 +51,7 @@ def build_pyramid(path: Path, name: str, mpp: float | None) -> None:
             for x in range(0, width, _BLOCK // 2):
                 block = np.asarray(upper[2 * y : 2 * y + _BLOCK, 2 * x : 2 * x + _BLOCK])
                 block = block[::2, ::2]
-                lower[y : y + block.shape[0], x : x + block.shape[1]] = block
+                write_box(lower, x, y, block)
         upper = lower
         count += 1
     group.attrs["ome"] = _ome_metadata(name, count, mpp)
@@ -62,27 +62,56 @@ def open_labels(path: Path) -> tuple[zarr.Array, ...]:
 
     Raises
     ------
-    OSError, ValueError, KeyError, TypeError, IndexError
+    OSError, ValueError, KeyError, TypeError
         If there is none or it is damaged.
     """
     group = zarr.open_group(path, mode="r")
     ome = cast(dict[str, Any], group.attrs["ome"])
-    return tuple(_level(group, entry["path"]) for entry in ome["multiscales"][0]["datasets"])
+    (multiscale,) = ome["multiscales"]
+    return tuple(_level(group, dataset["path"]) for dataset in multiscale["datasets"])
 
 
-def box_slices(
-    shape: Sequence[int], x: int, y: int, width: int, height: int
-) -> tuple[slice, slice]:
-    """Return the slices of a box.
+def read_box(level: zarr.Array, x: int, y: int, width: int, height: int) -> np.ndarray:
+    """Return (height, width) int32 labels.
 
     Raises
     ------
-    ValueError
-        If it leaves an image of that shape.
+    IndexError
+        If the box leaves the image.
     """
-    if x < 0 or y < 0 or y + height > shape[0] or x + width > shape[1]:
-        raise ValueError(f"box {(x, y, width, height)} leaves the image of size {tuple(shape)}")
-    return slice(y, y + height), slice(x, x + width)
+    _check_box(level, x, y, width, height)
+    return np.asarray(level[y : y + height, x : x + width])
+
+
+def write_box(level: zarr.Array, x: int, y: int, labels: np.ndarray) -> None:
+    """Write (H, W) labels with their first pixel at (x, y).
+
+    One chunk after the other: of several chunks at once, zarr would go on to write the rest in
+    other threads after the first has failed, and bring back a folder that is being removed.
+
+    Raises
+    ------
+    IndexError
+        If they leave the image.
+    """
+    height, width = labels.shape
+    _check_box(level, x, y, width, height)
+    for top, bottom in pairwise(_cuts(y, height)):
+        for left, right in pairwise(_cuts(x, width)):
+            piece = labels[top - y : bottom - y, left - x : right - x]
+            level[top:bottom, left:right] = piece.astype(np.int32, copy=False)
+
+
+def _cuts(start: int, length: int) -> list[int]:
+    """Return where to cut a stretch of pixels at the borders of chunks, with both its ends."""
+    stop = start + length
+    return [start, *range((start // CHUNK + 1) * CHUNK, stop, CHUNK), stop]
+
+
+def _check_box(level: zarr.Array, x: int, y: int, width: int, height: int) -> None:
+    rows, columns = level.shape
+    if x < 0 or y < 0 or y + height > rows or x + width > columns:
+        raise IndexError(f"box {(x, y, width, height)} leaves an image of {columns} x {rows} px")
 
 
 def _create_level(group: zarr.Group, number: int, shape: tuple[int, int]) -> zarr.Array:

@@ -29,7 +29,13 @@ import zarr
 
 from napari_nucleus.errors import UserError
 from napari_nucleus.files import write_errors
-from napari_nucleus.label_store import box_slices, build_pyramid, create_labels, open_labels
+from napari_nucleus.label_store import (
+    build_pyramid,
+    create_labels,
+    open_labels,
+    read_box,
+    write_box,
+)
 from napari_nucleus.measure import POSITION_COLUMNS, measurement_columns
 
 FORMAT = 1
@@ -118,14 +124,13 @@ class Result:
 
         Raises
         ------
-        ValueError
+        IndexError
             If the box leaves the image.
         UserError
             If the labels are damaged.
         """
-        box = box_slices(self.levels[level].shape, x, y, width, height)
         with _read_errors(self.path):
-            return np.asarray(self.levels[level][box])
+            return read_box(self.levels[level], x, y, width, height)
 
     def table(self) -> pd.DataFrame:
         """Return the nuclei, one row each (see `ResultWriter.append` for the columns)."""
@@ -248,22 +253,21 @@ class ResultWriter:
 
         Raises
         ------
-        ValueError
+        IndexError
             If the box leaves the image.
         """
-        return np.asarray(self._labels[box_slices(self._labels.shape, x, y, width, height)])
+        return read_box(self._labels, x, y, width, height)
 
     def write_labels(self, x: int, y: int, labels: np.ndarray) -> None:
         """Write (H, W) labels with their first pixel at (x, y) in level-0 pixels.
 
         Raises
         ------
-        ValueError
+        IndexError
             If they leave the image.
         """
-        box = box_slices(self._labels.shape, x, y, labels.shape[1], labels.shape[0])
         with self._aborting():
-            self._labels[box] = labels.astype(np.int32, copy=False)
+            write_box(self._labels, x, y, labels)
 
     def append(self, table: pd.DataFrame) -> None:
         """Add nuclei to the table.
@@ -390,5 +394,5 @@ def _read_errors(path: Path) -> Iterator[None]:
     """Tell the user when a result cannot be read."""
     try:
         yield
-    except (OSError, ValueError, KeyError, TypeError, IndexError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise UserError(f"{path} is damaged ({error}): segment the image again.") from error
