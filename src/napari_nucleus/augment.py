@@ -170,6 +170,8 @@ class StainJitter(nn.Module):
         Standard deviation of the noise on the stain vectors.
     """
 
+    stains: Tensor
+
     def __init__(self, scale: float = 0.4, shift: float = 0.03, turn: float = 0.06) -> None:
         super().__init__()
         self.scale = scale

@@ -170,8 +170,8 @@ def _read(folder: Folder, file: Path, types: list[str], doubtful: set[int]) -> S
         table = pd.read_csv(table_file)
         number = {name: i + 1 for i, name in enumerate(types)}
         given = table["type"].map(number).fillna(UNKNOWN).astype(np.uint8)
-        index = pd.Series(given.to_numpy(), table["label"]).reindex(ids, fill_value=UNKNOWN)
-        index = index.to_numpy(np.uint8, copy=True)
+        by_id = pd.Series(given.to_numpy(), table["label"]).reindex(ids, fill_value=UNKNOWN)
+        index = by_id.to_numpy(np.uint8, copy=True)
     index[0] = 0
     mpp = _estimate_mpp(labels) if folder.mpp is None else folder.mpp
     return Sample(

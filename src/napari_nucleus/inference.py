@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 
 from napari_nucleus.checkpoints import DEFAULT_MODEL, load_checkpoint
+from napari_nucleus.devices import pick_device
 from napari_nucleus.errors import UserError
 from napari_nucleus.measure import measure
 from napari_nucleus.models import NucleusModel
@@ -28,7 +29,8 @@ the image's edge into the maps."""
 _BAND = 8
 """Network pixels by which two tiles may disagree on a nucleus's centre."""
 
-_GPU_BATCH = 8
+_BATCH = {"cpu": 1}
+"""Tiles that a device computes at once; those that are not named, 8."""
 
 
 @dataclass(frozen=True)
@@ -48,15 +50,26 @@ class Progress:
     nuclei: int
 
 
-def segment(*args, **kwargs) -> Result:  # type: ignore[no-untyped-def]
-    """Segment an image to the end; takes what `segment_steps` takes.
+def segment(
+    image: str | Path | Slide,
+    out: str | Path,
+    model: str | Path | NucleusModel = DEFAULT_MODEL,
+    *,
+    mpp: float | None = None,
+    region: tuple[int, int, int, int] | None = None,
+    device: str | None = None,
+    tile: int = TILE,
+) -> Result:
+    """Find, outline, type and measure every nucleus of an image.
+
+    Parameters and errors are those of `segment_steps`.
 
     Returns
     -------
     Result
         The finished result folder.
     """
-    steps = segment_steps(*args, **kwargs)
+    steps = segment_steps(image, out, model, mpp=mpp, region=region, device=device, tile=tile)
     while True:
         try:
             next(steps)
@@ -121,17 +134,14 @@ def segment_steps(
             "(about 0.25 for a 40x scan, 0.5 for 20x)."
         )
     network = model if isinstance(model, NucleusModel) else load_checkpoint(model)
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    network = network.eval().to(place, memory_format=torch.channels_last)
+    place = pick_device(device)
+    network = network.eval().to(place).to(memory_format=torch.channels_last)
     grid = Grid(_region(slide, region), slide.shape, network.mpp / resolution)
     tiles = list(grid.tiles(tile, MARGIN))
     run = {
         "source": {
             "path": str(slide.path.resolve()) if slide.path else None,
             "sha256": slide.digest(),
-            "width": slide.shape[1],
-            "height": slide.shape[0],
-            "mpp": resolution,
         },
         "model": {
             "name": network.name,
@@ -158,7 +168,8 @@ def _region(slide: Slide, region: tuple[int, int, int, int] | None) -> Box:
     box = Box(max(x, 0), max(y, 0), min(x + w, width), min(y + h, height))
     if box.width < 1 or box.height < 1:
         raise UserError(
-            f"The region {region} lies outside of {slide.name}, which is {width} x {height} px."
+            f"The region {(x, y, w, h)} (x, y, width, height) holds no pixel of {slide.name}, "
+            f"which is {width} x {height} px: choose another."
         )
     return box
 
@@ -167,12 +178,14 @@ def _maps(
     slide: Slide, grid: Grid, tiles: list[Tile], network: NucleusModel
 ) -> Iterator[tuple[Tile, dict[str, np.ndarray]]]:
     """Yield every tile with the network's maps of its window, computed in batches."""
-    on_gpu = next(network.parameters()).device.type != "cpu"
-    limit = _GPU_BATCH if on_gpu else 1
+    limit = _BATCH.get(next(network.parameters()).device.type, 8)
     waiting = tiles
     while waiting:
         batch = _alike(waiting, limit)
-        pixels = np.stack([_pixels(slide, grid, t.window) for t in batch])
+        windows = [tile.window for tile in batch]
+        pixels = np.stack(
+            [slide.read_scaled(grid.on_slide(w), (w.width, w.height)) for w in windows]
+        )
         try:
             maps = network.predict(torch.from_numpy(pixels).movedim(-1, 1))
         except torch.OutOfMemoryError:
@@ -196,13 +209,6 @@ def _alike(tiles: list[Tile], limit: int) -> list[Tile]:
             break
         batch.append(tile)
     return batch
-
-
-def _pixels(slide: Slide, grid: Grid, window: Box) -> np.ndarray:
-    if grid.scale == 1:
-        x0, y0, _, _ = grid.on_slide(window)
-        return slide.read(round(x0), round(y0), window.width, window.height)
-    return slide.read_scaled(grid.on_slide(window), (window.width, window.height))
 
 
 class _Stitcher:
@@ -245,16 +251,16 @@ class _Stitcher:
         height, width = labels.shape
         written = self.writer.read_labels(x, y, width, height)
         labels = _without_known(labels, written)
-        found, dense = np.unique(labels, return_inverse=True)
-        numbers = np.arange(len(found)) + self.count
-        labels = np.where(labels > 0, numbers[dense.reshape(labels.shape)], 0).astype(np.int32)
-        self.count += len(found) - 1
+        found = np.unique(labels[labels > 0])
+        if not len(found):
+            return
+        labels = _renumbered(labels, found, self.count + 1)
+        self.count += len(found)
         self.writer.write_labels(x, y, np.where(written > 0, written, labels))
-        rgb = self.slide.read(x, y, width, height)
-        measured = measure(labels, rgb, self.mpp, origin=(x, y))
-        kept = mine.set_index("label").loc[found[1:]]
-        measured.insert(1, "type", kept["type"].to_numpy())
-        measured.insert(2, "type_prob", kept["type_prob"].to_numpy())
+        measured = measure(labels, self.slide.read(x, y, width, height), self.mpp, origin=(x, y))
+        kept = mine.set_index("label").loc[found]
+        measured["type"] = kept["type"].to_numpy()
+        measured["type_prob"] = kept["type_prob"].to_numpy()
         self.writer.append(measured)
 
 
@@ -270,6 +276,12 @@ def _owned(table: pd.DataFrame, tile: Tile) -> pd.Series:
 def _only(labels: np.ndarray, keep: np.ndarray) -> np.ndarray:
     lookup = np.zeros(labels.max() + 1, np.int32)
     lookup[keep] = keep
+    return lookup[labels]
+
+
+def _renumbered(labels: np.ndarray, found: np.ndarray, first: int) -> np.ndarray:
+    lookup = np.zeros(labels.max() + 1, np.int32)
+    lookup[found] = np.arange(first, first + len(found))
     return lookup[labels]
 
 

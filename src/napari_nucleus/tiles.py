@@ -7,6 +7,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+STRIDE = 32
+"""Network pixels between the places at which tiles and their windows begin, counted from the region
+on: a network that reduces its input by 32 sees a place the same way in every tile."""
+
 
 @dataclass(frozen=True)
 class Box:
@@ -66,11 +70,11 @@ class Grid:
 
     @property
     def extent(self) -> Box:
-        """The whole slide in network pixels."""
+        """The whole slide in network pixels, begun at a whole number of strides."""
         height, width = self.shape
         return Box(
-            -math.floor(self.region.x0 / self.scale),
-            -math.floor(self.region.y0 / self.scale),
+            -STRIDE * math.ceil(self.region.x0 / self.scale / STRIDE),
+            -STRIDE * math.ceil(self.region.y0 / self.scale / STRIDE),
             max(math.ceil((width - self.region.x0) / self.scale), 1),
             max(math.ceil((height - self.region.y0) / self.scale), 1),
         )
@@ -84,7 +88,10 @@ class Grid:
         )
 
     def tiles(self, side: int, margin: int) -> Iterator[Tile]:
-        """Yield the tiles row by row; cores of at most `side` pixels, equal in size."""
+        """Yield the tiles row by row: cores of at most `side`, in windows wider by `margin`.
+
+        Both are whole numbers of `STRIDE`.
+        """
         width, height = self.size
         for y0, y1 in _cuts(height, side):
             for x0, x1 in _cuts(width, side):
@@ -129,7 +136,8 @@ class Grid:
             max(round(x0), 0), max(round(y0), 0), min(round(x1), width), min(round(y1), height)
         )
         if self.scale == 1:
-            return labels[: box.height, : box.width], box
+            top, left = box.y0 - round(y0), box.x0 - round(x0)
+            return labels[top : top + box.height, left : left + box.width], box
         columns = _nearest(box.x0, box.x1, x0, self.scale, labels.shape[1])
         rows = _nearest(box.y0, box.y1, y0, self.scale, labels.shape[0])
         grown = cv2.dilate(labels.astype(np.float32), np.ones((3, 3), np.uint8)).astype(np.int32)
@@ -152,7 +160,8 @@ def _nearest(start: int, stop: int, origin: float, scale: float, size: int) -> n
 
 
 def _cuts(length: int, side: int) -> Iterator[tuple[int, int]]:
-    """Part `length` into the fewest pieces of at most `side`, equal to a pixel."""
+    """Part `length` into the fewest pieces of at most `side`, all of one size but the last."""
     count = math.ceil(length / side)
-    edges = [round(i * length / count) for i in range(count + 1)]
-    yield from zip(edges[:-1], edges[1:], strict=True)
+    piece = STRIDE * math.ceil(length / count / STRIDE)
+    for start in range(0, length, piece):
+        yield start, min(start + piece, length)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -17,10 +17,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from napari_nucleus import losses
 from napari_nucleus.augment import Batch, PatchSampler, appearance
 from napari_nucleus.checkpoints import save_checkpoint
-from napari_nucleus.datasets import Folder, Sample, is_held_out, load_folder
+from napari_nucleus.datasets import Sample, is_held_out, load_folder
+from napari_nucleus.devices import autocast_dtype, pick_device
 from napari_nucleus.errors import UserError
 from napari_nucleus.models import NucleusModel, create_model
-from napari_nucleus.models.base import autocast_dtype
 from napari_nucleus.recipe import Recipe
 from napari_nucleus.validation import validate
 
@@ -84,12 +84,12 @@ def train_steps(
     UserError
         If the data cannot be trained on, or the loss stops being a number.
     """
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    place = pick_device(device)
     training, validation = split(recipe, data)
     torch.manual_seed(recipe.seed)
     model = init or create_model(recipe.model, recipe.types, **recipe.options)
     model.mpp = recipe.mpp
-    model.to(place, memory_format=torch.channels_last)
+    model.to(place).to(memory_format=torch.channels_last)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True)
     optimizer = torch.optim.AdamW(model.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
     shares = {path.name: recipe.folder(path).share for path in data}
@@ -125,8 +125,8 @@ def train_steps(
         average.update_parameters(model)
         scores = None
         if (step + 1) % recipe.validate_every == 0 or step + 1 == recipe.steps:
-            kept: NucleusModel = average.module
-            scores = validate(kept.eval(), validation)
+            kept = cast(NucleusModel, average.module).eval()
+            scores = validate(kept, validation)
             kept.card = {"recipe": asdict(recipe), "step": step + 1, "scores": scores}
             save_checkpoint(out / "last.safetensors", kept)
             if scores["score"] > best:

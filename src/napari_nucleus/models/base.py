@@ -8,6 +8,8 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from napari_nucleus.devices import autocast_dtype
+
 
 class NucleusModel(nn.Module, ABC):
     """A network with the knowledge of how its maps become nuclei.
@@ -88,7 +90,8 @@ class NucleusModel(nn.Module, ABC):
         labels
             Int32 (H, W), 0 is background.
         table
-            One row per nucleus; at least ``label``, ``type`` (name), ``type_prob``.
+            One row per nucleus; at least ``label``, ``type`` (name), ``type_prob``,
+            ``centroid_x``, ``centroid_y``.
         """
 
     @property
@@ -116,10 +119,3 @@ class NucleusModel(nn.Module, ABC):
             logits = self(batch)
         maps = {key: value.cpu().numpy() for key, value in self.maps(logits).items()}
         return [{key: value[i] for key, value in maps.items()} for i in range(len(images))]
-
-
-def autocast_dtype(device: torch.device) -> torch.dtype:
-    """Return the half precision that `device` is fast in."""
-    if device.type == "cuda" and not torch.cuda.is_bf16_supported():
-        return torch.float16
-    return torch.bfloat16

@@ -22,7 +22,7 @@ Settled where the paper is silent or contradicts itself:
 
 With this reading the four published variants have 82.5, 184.5, 413.6 and 734.1 million parameters
 (published: 82.6, 184.8, 414.0, 734.4). The published multiply-adds (33.7, 69.5, 155.7, 276.0 GMAC)
-are met within 3 % by `forward_centre` with a margin of 44 px; decoding all of the 270 px costs about
+are met within 3 % by `forward_centre` with its margin of 44 px; decoding all 270 px costs about
 twice as much. No reading of the text meets all eight figures to the digit.
 
 Atto, femto, pico and nano are compact variants of this project: the same code on smaller encoders.
@@ -38,6 +38,8 @@ import pandas as pd
 import timm
 import torch
 import torch.nn.functional as F
+from huggingface_hub import HfApi, hf_hub_download
+from huggingface_hub.errors import LocalEntryNotFoundError
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
@@ -55,6 +57,9 @@ ENCODERS = {
     "histonext_large": "convnext_large.fb_in22k_ft_in1k_384",
     "histonext_xlarge": "convnext_xlarge.fb_in22k_ft_in1k_384",
 }
+
+_PATIENCE = 3.0
+"""Seconds that the hub has to answer."""
 
 _log = logging.getLogger(__name__)
 
@@ -228,6 +233,9 @@ class HistoNeXt(NucleusModel):
         Stochastic depth of the encoder while training.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(
         self,
         encoder: str,
@@ -238,7 +246,7 @@ class HistoNeXt(NucleusModel):
     ) -> None:
         super().__init__(types, {"window": window})
         self.encoder = _encoder(encoder, pretrained, drop_path)
-        channels = self.encoder.feature_info.channels()
+        channels = self.encoder.feature_info.channels()  # type: ignore[operator, union-attr]
         self.np = DenseBranch(channels, 2)
         self.hv = DenseBranch(channels, 2)
         self.tp = AttentionBranch(channels, len(types) + 1, window) if types else None
@@ -304,16 +312,27 @@ class HistoNeXt(NucleusModel):
 
 def _encoder(name: str, pretrained: bool, drop_path: float) -> nn.Module:
     build = partial(timm.create_model, name, features_only=True, drop_path_rate=drop_path)
-    if pretrained:
+    file = _weights(name) if pretrained else None
+    if file is None:
+        return build(pretrained=False)
+    return build(pretrained=True, pretrained_cfg_overlay={"file": file})
+
+
+def _weights(encoder: str) -> str | None:
+    """Return timm's weights of an encoder, from the cache or the hub, or say why there are none."""
+    repository = timm.get_pretrained_cfg(encoder).hf_hub_id
+    fetch = partial(hf_hub_download, repository, "model.safetensors")
+    try:
         try:
-            return build(pretrained=True)
-        except (OSError, RuntimeError) as error:
-            _log.warning("No weights for %s (%s): starting from scratch.", name, _first(error))
-    return build(pretrained=False)
-
-
-def _first(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            return fetch(local_files_only=True)
+        except LocalEntryNotFoundError:
+            # A download tries for a minute to reach a hub that is not there, this only once.
+            HfApi().model_info(repository, timeout=_PATIENCE)
+            return fetch()
+    except Exception as error:  # every version of the hub's client has its own
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        _log.warning("No weights for %s (%s): it starts from scratch.", encoder, reason)
+        return None
 
 
 def _all(x: Tensor) -> Tensor:
