@@ -3,8 +3,8 @@
 Paper: Chen, Wang, Dong, He, Wang. "HistoNeXt: dual-mechanism feature pyramid network for cell
 nuclear segmentation and classification", BMC Medical Imaging, 2025.
 
-Encoder weights, where they can be had, are timm's (Apache-2.0; ImageNet-22k fine-tuned on
-ImageNet-1k at 384 px).
+Encoder weights, where they can be had, are timm's (Apache-2.0; of the published variants
+ImageNet-22k fine-tuned on ImageNet-1k at 384 px).
 
 Settled where the paper is silent or contradicts itself:
 
@@ -48,10 +48,10 @@ from napari_nucleus.models.base import NucleusModel
 from napari_nucleus.models.registry import register_model
 
 ENCODERS = {
-    "histonext_atto": "convnext_atto",
-    "histonext_femto": "convnext_femto",
-    "histonext_pico": "convnext_pico",
-    "histonext_nano": "convnext_nano",
+    "histonext_atto": "convnext_atto.d2_in1k",
+    "histonext_femto": "convnext_femto.d1_in1k",
+    "histonext_pico": "convnext_pico.d1_in1k",
+    "histonext_nano": "convnext_nano.in12k_ft_in1k",
     "histonext_tiny": "convnext_tiny.fb_in22k_ft_in1k_384",
     "histonext_base": "convnext_base.fb_in22k_ft_in1k_384",
     "histonext_large": "convnext_large.fb_in22k_ft_in1k_384",
@@ -320,7 +320,7 @@ def _encoder(name: str, pretrained: bool, drop_path: float) -> nn.Module:
 
 def _weights(encoder: str) -> str | None:
     """Return timm's weights of an encoder, from the cache or the hub, or say why there are none."""
-    repository = timm.get_pretrained_cfg(encoder).hf_hub_id
+    repository = f"timm/{encoder}"
     fetch = partial(hf_hub_download, repository, "model.safetensors")
     try:
         try:
