@@ -150,10 +150,16 @@ def test_geojson_outlines_every_nucleus(
     np.testing.assert_array_equal(drawn, labels)
 
 
-def test_geojson_of_no_nuclei(tmp_path: Path) -> None:
-    result = make_result(tmp_path, np.zeros((9, 9), np.int32), np.zeros((9, 9, 3), np.uint8))
+def test_no_nuclei(tmp_path: Path) -> None:
+    image = np.full((9, 9, 3), 200, np.uint8)
+    Image.fromarray(image).save(tmp_path / "tissue.png")
+    result = make_result(tmp_path, np.zeros((9, 9), np.int32), image)
+    export.write_csv(result, tmp_path / "tissue.csv")
+    assert list(pd.read_csv(tmp_path / "tissue.csv")) == list(result.table())
     export.write_geojson(result, tmp_path / "tissue.geojson")
     assert json.loads((tmp_path / "tissue.geojson").read_text())["features"] == []
+    export.write_overlay(result, tmp_path / "overlay.png")
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "overlay.png")), image)
 
 
 def test_geojson_of_a_nucleus_without_pixels(result: Result, tmp_path: Path) -> None:

@@ -169,6 +169,11 @@ def test_earlier_result_stays_until_the_new_one_is_complete(path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_a_cache_tells_a_new_result_from_the_one_it_replaced(path: Path) -> None:
+    names = {write(path, grid(100, 120, first)).labels[0].name for first in (1, 1000)}
+    assert len(names) == 2
+
+
 def test_a_failure_leaves_the_earlier_result_alone(path: Path) -> None:
     write(path, grid(100, 120))
     table = nuclei(grid(100, 120)).assign(type="ghost")

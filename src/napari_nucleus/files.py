@@ -1,5 +1,6 @@
 """Files that are written whole or not at all."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
@@ -25,9 +26,10 @@ def write_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else error
         raise UserError(
-            f"Cannot write {path} ({error.strerror or error}): free some space or choose another "
-            "folder. Earlier files are as they were."
+            f"Cannot write {path} ({reason}): free some space or choose another folder. Earlier "
+            "files are as they were."
         ) from error
 
 

@@ -117,7 +117,9 @@ class Result:
     @cached_property
     def labels(self) -> tuple[da.Array, ...]:
         """Lazy (H, W) int32 labels of every level, largest first."""
-        return tuple(da.from_zarr(level) for level in self.levels)
+        # Names of their own: dask derives one from the path, under which napari's cache would
+        # still hold the chunks of a result that was replaced.
+        return tuple(da.from_zarr(level, name=False) for level in self.levels)
 
     def read_labels(self, x: int, y: int, width: int, height: int, level: int = 0) -> np.ndarray:
         """Return (height, width) int32 labels of a box in that level's pixels.
