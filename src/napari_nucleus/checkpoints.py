@@ -1,18 +1,24 @@
-"""Weights on disk: safetensors that carry the model's name, types, resolution and card."""
+"""Weights on disk: safetensors that carry the model's name, types, resolution and card.
+
+What can be had by name is told without loading torch.
+"""
 
 import hashlib
 import json
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import platformdirs
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from napari_nucleus.errors import UserError
-from napari_nucleus.models import NucleusModel, create_model
+from napari_nucleus.files import replacing
+
+if TYPE_CHECKING:
+    import torch
+
+    from napari_nucleus.models import NucleusModel
 
 DEFAULT_MODEL = "histonext_atto_he"
 """Name of the weights that ship, used where none is named."""
@@ -55,16 +61,16 @@ def find_checkpoint(model: str | Path) -> Path:
         )
     if not path.is_file():
         raise UserError(
-            f"There are no weights {str(model)!r}: give a .safetensors file or one of "
-            f"{', '.join(known)}."
+            f"There are no weights {str(model)!r}: give a .safetensors file"
+            f"{' or one of ' * bool(known)}{', '.join(known)}."
         )
     return path
 
 
-def save_checkpoint(path: Path, model: NucleusModel) -> None:
+def save_checkpoint(path: Path, model: "NucleusModel") -> None:
     """Write a model's weights in half precision, with all that rebuilds it.
 
-    The file appears under its name only when it is whole.
+    The file appears under its name only when it is whole; until then an earlier one stays.
 
     Parameters
     ----------
@@ -72,7 +78,14 @@ def save_checkpoint(path: Path, model: NucleusModel) -> None:
         ``.safetensors`` file.
     model
         Its name, types, options, µm/px, post-processing constants and card go into the metadata.
+
+    Raises
+    ------
+    UserError
+        If the disk is full or the place cannot be written to.
     """
+    from safetensors.torch import save
+
     metadata = {
         "name": model.name,
         "types": model.types,
@@ -85,9 +98,8 @@ def save_checkpoint(path: Path, model: NucleusModel) -> None:
         key: (value.half() if value.is_floating_point() else value).contiguous()
         for key, value in model.state_dict().items()
     }
-    part = path.with_name(path.name + ".part")
-    save_file(tensors, part, {key: json.dumps(value) for key, value in metadata.items()})
-    part.replace(path)
+    with replacing(path) as part:
+        part.write_bytes(save(tensors, {key: json.dumps(v) for key, v in metadata.items()}))
 
 
 def read_card(path: Path) -> dict[str, Any]:
@@ -99,20 +111,26 @@ def read_card(path: Path) -> dict[str, Any]:
         If the file is damaged or was not made by this project.
     """
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="np") as file:
             metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{path.name} is damaged or no safetensors file: {error}") from error
+        raise UserError(
+            f"{path.name} is damaged or no safetensors file ({error}): copy it again or choose "
+            "another."
+        ) from error
     needed = {"name", "types", "options", "mpp", "instances", "card"}
     if not needed <= metadata.keys():
         raise UserError(
             f"{path.name} holds weights of another program: napari-nucleus needs a checkpoint "
             "that its own training made."
         )
-    return {key: json.loads(metadata[key]) for key in needed}
+    try:
+        return {key: json.loads(metadata[key]) for key in needed}
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path.name} is damaged ({error}): copy it again.") from error
 
 
-def load_checkpoint(model: str | Path) -> NucleusModel:
+def load_checkpoint(model: str | Path) -> "NucleusModel":
     """Rebuild a model from a checkpoint given by name or path.
 
     Returns
@@ -125,9 +143,16 @@ def load_checkpoint(model: str | Path) -> NucleusModel:
     UserError
         If there is no such checkpoint, or it is damaged, pickled, or of another architecture.
     """
+    from napari_nucleus.models import create_model
+
     path = find_checkpoint(model)
     about = read_card(path)
-    network = create_model(about["name"], about["types"], pretrained=False, **about["options"])
+    try:
+        network = create_model(about["name"], about["types"], pretrained=False, **about["options"])
+    except (TypeError, UserError) as error:
+        raise UserError(
+            f"{path.name} holds a {about['name']} of another version: update napari-nucleus."
+        ) from error
     with safe_open(path, framework="pt") as file:
         state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     load_weights(network, state, path.name)
@@ -138,7 +163,7 @@ def load_checkpoint(model: str | Path) -> NucleusModel:
     return network.eval()
 
 
-def load_weights(model: NucleusModel, state: dict[str, torch.Tensor], source: str) -> None:
+def load_weights(model: "NucleusModel", state: dict[str, "torch.Tensor"], source: str) -> None:
     """Put weights into a model, or say in one line why they do not fit."""
     try:
         model.load_state_dict(state)
