@@ -11,6 +11,7 @@ import tifffile
 from PIL import Image
 
 from napari_nucleus.errors import UserError
+from napari_nucleus.slides import open_slide
 
 UNKNOWN = 255
 """Type index of a nucleus whose type nobody annotated."""
@@ -135,55 +136,116 @@ def load_folder(
     return samples
 
 
-def read_labels(file: Path) -> np.ndarray:
-    """Read a label image as int32 (H, W) with consecutive ids, and say what is wrong with it."""
-    return _read_ids(file)[0]
+def find_types(folders: Iterable[Folder]) -> tuple[str, ...]:
+    """Return the names of the types that dataset folders annotate, in alphabetical order.
+
+    Raises
+    ------
+    UserError
+        If a table of types cannot be read.
+    """
+    tables = (file for folder in folders for file in (folder.path / "labels").glob("*.csv"))
+    return tuple(sorted({name for file in tables for name in read_types(file)}))
 
 
-def _read_ids(file: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return labels renumbered from 1, and the id that each had in the file."""
+def read_types(file: Path) -> "pd.Series[str]":
+    """Read a table of types: name of the type by label.
+
+    Parameters
+    ----------
+    file
+        CSV with columns ``label,type``; others are ignored. A nucleus without a type is left out.
+
+    Raises
+    ------
+    UserError
+        If it cannot be read, lacks a column, or gives a label twice.
+    """
+    table = _read_table(file, ["label", "type"]).dropna()
+    twice = table["label"][table["label"].duplicated()]
+    if len(twice):
+        raise UserError(f"{file} gives label {twice.iloc[0]} two types: keep one of its rows.")
+    return table.set_index("label")["type"].astype(str)
+
+
+def read_labels(file: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Read a label image.
+
+    Parameters
+    ----------
+    file
+        TIFF of one channel of whole numbers, 0 = background.
+
+    Returns
+    -------
+    labels
+        Int32 (H, W), nuclei are 1 to N.
+    ids
+        (N + 1,), the number that each has in the file; 0 for the background.
+
+    Raises
+    ------
+    UserError
+        If it cannot be read as such.
+    """
     try:
         raw = tifffile.imread(file)
     except FileNotFoundError:
         raise UserError(f"{file} is missing: every image needs a label image.") from None
-    except (tifffile.TiffFileError, ValueError, OSError) as error:
+    except (tifffile.TiffFileError, ValueError, OSError, RuntimeError) as error:
         raise UserError(f"{file} cannot be read as a label image: {error}") from error
-    if raw.ndim != 2 or raw.dtype.kind not in "iu":
-        raise UserError(f"{file} is no label image: it needs one channel of whole numbers.")
+    if raw.ndim != 2 or raw.dtype.kind not in "iu" or raw.min() < 0:
+        raise UserError(f"{file} is no label image: it needs one channel of whole numbers from 0.")
     ids, labels = np.unique(raw, return_inverse=True)
     labels = labels.reshape(raw.shape).astype(np.int32)
     return (labels, ids) if ids[0] == 0 else (labels + 1, np.concatenate([[0], ids]))
 
 
 def _read(folder: Folder, file: Path, types: list[str], doubtful: set[int]) -> Sample:
-    image = np.asarray(Image.open(file).convert("RGB"))
+    slide = open_slide(file)
+    height, width = slide.shape
     label_file = folder.path / folder.labels / f"{file.stem}.tif"
-    labels, ids = _read_ids(label_file)
-    if labels.shape != image.shape[:2]:
+    labels, ids = read_labels(label_file)
+    if labels.shape != slide.shape:
         raise UserError(
-            f"{label_file} is {labels.shape[1]}x{labels.shape[0]} px, its image "
-            f"{image.shape[1]}x{image.shape[0]}: they must match."
+            f"{label_file} is {labels.shape[1]} x {labels.shape[0]} px, its image "
+            f"{width} x {height}: they must match."
         )
-    index = np.full(len(ids), UNKNOWN, np.uint8)
-    table_file = folder.path / "labels" / f"{file.stem}.csv"
-    if types and table_file.exists():
-        table = pd.read_csv(table_file)
-        number = {name: i + 1 for i, name in enumerate(types)}
-        given = table["type"].map(number).fillna(UNKNOWN).astype(np.uint8)
-        by_id = pd.Series(given.to_numpy(), table["label"]).reindex(ids, fill_value=UNKNOWN)
-        index = by_id.to_numpy(np.uint8, copy=True)
-    index[0] = 0
-    mpp = _estimate_mpp(labels) if folder.mpp is None else folder.mpp
     return Sample(
-        file.stem, folder.path.name, image, labels, index, np.isin(ids, list(doubtful)), mpp
+        name=file.stem,
+        dataset=folder.path.name,
+        image=slide.read(0, 0, width, height),
+        labels=labels,
+        types=_type_index(folder.path / "labels" / f"{file.stem}.csv", ids, types),
+        doubtful=np.isin(ids, list(doubtful)),
+        mpp=_estimate_mpp(labels) if folder.mpp is None else folder.mpp,
     )
+
+
+def _type_index(file: Path, ids: np.ndarray, types: list[str]) -> np.ndarray:
+    index = np.full(len(ids), UNKNOWN, np.uint8)
+    index[0] = 0
+    if types and file.exists():
+        number = {name: i + 1 for i, name in enumerate(types)}
+        given = read_types(file).map(number).dropna()
+        index[1:] = given.reindex(ids[1:], fill_value=UNKNOWN)
+    return index
 
 
 def _read_doubtful(folder: Folder) -> dict[str, set[int]]:
     if folder.doubtful is None:
         return {}
-    table = pd.read_csv(folder.path / folder.doubtful)
+    table = _read_table(folder.path / folder.doubtful, ["name", "label"])
     return {str(name): set(rows["label"]) for name, rows in table.groupby("name")}
+
+
+def _read_table(file: Path, columns: list[str]) -> pd.DataFrame:
+    try:
+        return pd.read_csv(file, usecols=columns)
+    except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
+        raise UserError(
+            f"{file} cannot be read as a table with columns {','.join(columns)}: {error}"
+        ) from error
 
 
 def _estimate_mpp(labels: np.ndarray, diameter_um: float = 7.5) -> float:
