@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from napari_nucleus.centroids import centroids
 from napari_nucleus.datasets import UNKNOWN, Sample
 from napari_nucleus.stain import STAINS
 from napari_nucleus.targets import hv_targets
@@ -78,9 +79,10 @@ class PatchSampler:
             areas[sample.dataset] = areas.get(sample.dataset, 0) + sample.labels.size
         weights = [shares[s.dataset] * s.labels.size / areas[s.dataset] for s in samples]
         self.weights = np.array(weights) / sum(weights)
-        self.centres = [_centres(sample) for sample in samples]
-        known = [t[t != UNKNOWN] for _, t in self.centres if len(t)]
-        counts = np.bincount(np.concatenate(known) if known else [], minlength=UNKNOWN + 1)
+        self.centres = [centroids(sample.labels) for sample in samples]
+        counts = np.zeros(UNKNOWN + 1)
+        for sample, (ids, _) in zip(samples, self.centres, strict=True):
+            counts += np.bincount(sample.types[ids], minlength=len(counts))
         self.rarity = 1 / np.sqrt(np.maximum(counts, 1))
         self.rarity[UNKNOWN] = 0
 
@@ -133,8 +135,8 @@ class PatchSampler:
         return image, label, types, doubtful
 
     def _centre(self, index: int, rng: np.random.Generator) -> tuple[float, float]:
-        points, types = self.centres[index]
-        weights = self.rarity[types] if len(types) else np.zeros(0)
+        ids, points = self.centres[index]
+        weights = self.rarity[self.samples[index].types[ids]]
         if weights.sum() > 0 and rng.random() < 0.5:
             x, y = points[rng.choice(len(points), p=weights / weights.sum())]
             jitter = self.patch / 4
@@ -142,16 +144,6 @@ class PatchSampler:
         height, width = self.samples[index].labels.shape
         room = min(self.patch / 2 / self.scale, width / 2, height / 2)
         return rng.uniform(room, width - room), rng.uniform(room, height - room)
-
-
-def _centres(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
-    """Return (N, 2) centroids x, y of a sample's nuclei and their (N,) types."""
-    flat = sample.labels.ravel()
-    count = np.bincount(flat, minlength=len(sample.types))
-    y, x = np.divmod(np.arange(flat.size), sample.labels.shape[1])
-    keep = np.flatnonzero(count[1:]) + 1
-    points = [np.bincount(flat, v, minlength=len(count))[keep] / count[keep] for v in (x, y)]
-    return np.stack(points, 1), sample.types[keep]
 
 
 class StainJitter(nn.Module):

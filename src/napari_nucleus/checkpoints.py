@@ -149,7 +149,7 @@ def load_checkpoint(model: str | Path) -> "NucleusModel":
     about = read_card(path)
     try:
         network = create_model(about["name"], about["types"], pretrained=False, **about["options"])
-    except (TypeError, UserError) as error:
+    except UserError as error:
         raise UserError(
             f"{path.name} holds a {about['name']} of another version: update napari-nucleus."
         ) from error

@@ -4,11 +4,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
 import tifffile
 from PIL import Image
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass as checked_dataclass
 
 from napari_nucleus.errors import UserError
 from napari_nucleus.slides import open_slide
@@ -52,7 +55,7 @@ class Sample:
     mpp: float
 
 
-@dataclass(frozen=True)
+@checked_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Folder:
     """How one dataset folder is to be read.
 
@@ -62,8 +65,8 @@ class Folder:
         Folder with ``images/<name>.png|jpg|tif``, ``labels/<name>.tif`` and optionally
         ``labels/<name>.csv`` with columns ``label,type``.
     mpp
-        Micrometres per pixel of its images; None estimates it per image from its nuclei, for
-        collections of unknown magnification.
+        Micrometres per pixel of its images; ``"nuclei"`` estimates it per image from its nuclei,
+        for collections of unknown magnification.
     holdout
         Patterns of the image names that are kept for validation.
     labels
@@ -75,11 +78,11 @@ class Folder:
     """
 
     path: Path
-    mpp: float | None = 0.25
+    mpp: Annotated[float, Field(gt=0)] | Literal["nuclei"] = 0.25
     holdout: tuple[str, ...] = ()
     labels: str = "labels"
     doubtful: str | None = None
-    share: float = 1.0
+    share: Annotated[float, Field(ge=0)] = 1.0
 
 
 def image_files(folder: Path) -> list[Path]:
@@ -218,7 +221,7 @@ def _read(folder: Folder, file: Path, types: list[str], doubtful: set[int]) -> S
         labels=labels,
         types=_type_index(folder.path / "labels" / f"{file.stem}.csv", ids, types),
         doubtful=np.isin(ids, list(doubtful)),
-        mpp=_estimate_mpp(labels) if folder.mpp is None else folder.mpp,
+        mpp=_estimate_mpp(labels) if folder.mpp == "nuclei" else folder.mpp,
     )
 
 

@@ -6,7 +6,7 @@ arXiv:2003.10778). Where an empty side leaves a score undefined, it is NaN, and 
 leave it out.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -212,21 +212,21 @@ def mean_panoptic(images: Sequence[Mapping[str, Any]], tissues: Sequence[str]) -
         ``bpq`` and ``mpq``; ``tissues``, the same two for each tissue; ``pq``, for each type its
         mean over images.
     """
-    scores = [(image["bpq"], _mean(image["pq"].values())) for image in images]
+    scores = [(image["bpq"], mean(image["pq"].values())) for image in images]
     by_tissue = {
         name: [score for score, tissue in zip(scores, tissues, strict=True) if tissue == name]
         for name in dict.fromkeys(tissues)
     }
     per_tissue = {
-        name: {"bpq": _mean(b for b, _ in some), "mpq": _mean(m for _, m in some)}
+        name: {"bpq": mean(b for b, _ in some), "mpq": mean(m for _, m in some)}
         for name, some in by_tissue.items()
     }
     return {
-        "bpq": _mean(tissue["bpq"] for tissue in per_tissue.values()),
-        "mpq": _mean(tissue["mpq"] for tissue in per_tissue.values()),
+        "bpq": mean(tissue["bpq"] for tissue in per_tissue.values()),
+        "mpq": mean(tissue["mpq"] for tissue in per_tissue.values()),
         "tissues": per_tissue,
         "pq": {
-            kind: _mean(image["pq"][kind] for image in images)
+            kind: mean(image["pq"][kind] for image in images)
             for kind in dict.fromkeys(kind for image in images for kind in image["pq"])
         },
     }
@@ -253,7 +253,7 @@ def mean_iou(true: ArrayLike, pred: ArrayLike) -> float:
         pred.ravel(), minlength=classes
     )
     present = sizes > 0
-    return _mean(shared[present] / (sizes - shared)[present])
+    return mean(shared[present] / (sizes - shared)[present])
 
 
 def bootstrap_ci(values: ArrayLike, n: int = 1000, seed: int = 0) -> tuple[float, float]:
@@ -280,6 +280,12 @@ def bootstrap_ci(values: ArrayLike, n: int = 1000, seed: int = 0) -> tuple[float
     drawn = np.random.default_rng(seed).integers(len(scores), size=(n, len(scores)))
     low, high = np.percentile(scores[drawn].mean(axis=1), [2.5, 97.5])
     return float(low), float(high)
+
+
+def mean(values: Iterable[float]) -> float:
+    """Mean of the scores that are no NaN; NaN without any."""
+    kept = [value for value in values if not np.isnan(value)]
+    return float(np.mean(kept)) if kept else np.nan
 
 
 def _panoptic(
@@ -352,8 +358,3 @@ def _types_of(labels: Ints, types: Mapping[int, int]) -> Ints:
 
 def _ratio(part: Any, whole: Any) -> float:
     return float(part / whole) if whole else np.nan
-
-
-def _mean(values: Any) -> float:
-    kept = [value for value in values if not np.isnan(value)]
-    return float(np.mean(kept)) if kept else np.nan

@@ -1,17 +1,25 @@
-"""What a training run is told: a recipe, as data, checked on load."""
+"""What a training run is told: a recipe, as data, checked before anything is computed."""
 
-import dataclasses
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import field
 from difflib import get_close_matches
+from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import ConfigDict, Field, ValidationError
+from pydantic.dataclasses import dataclass
 
 from napari_nucleus.datasets import Folder
 from napari_nucleus.errors import UserError
 
+T = TypeVar("T")
+Count = Annotated[int, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Recipe:
     """Everything about a training run but where the data lie.
 
@@ -22,7 +30,8 @@ class Recipe:
     options
         Options of the model's class.
     types
-        Names of the nucleus types; empty learns segmentation only.
+        Names of the nucleus types; empty learns segmentation only, None takes all that the data
+        annotate.
     mpp
         Micrometres per pixel that the network is trained at.
     steps
@@ -53,56 +62,67 @@ class Recipe:
 
     model: str = "histonext_atto"
     options: dict[str, Any] = field(default_factory=dict)
-    types: tuple[str, ...] = ()
-    mpp: float = 0.25
-    steps: int = 3000
-    batch: int = 8
-    patch: int = 192
-    scale: float = 1.25
-    lr: float = 1e-3
-    weight_decay: float = 0.05
-    warmup: int = 200
-    np_loss: str = "ce_dice"
-    tp_loss: str = "ce_dice"
-    ema: float = 0.998
-    validate_every: int = 250
-    seed: int = 0
-    holdout: float = 0.2
+    types: tuple[str, ...] | None = None
+    mpp: Positive = 0.25
+    steps: Count = 3000
+    batch: Count = 8
+    patch: Annotated[Count, Field(multiple_of=32)] = 192
+    scale: Annotated[float, Field(ge=1)] = 1.25
+    lr: Positive = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 0.05
+    warmup: Annotated[int, Field(ge=0)] = 200
+    np_loss: Literal["ce_dice", "asymmetric"] = "ce_dice"
+    tp_loss: Literal["ce_dice", "focal"] = "ce_dice"
+    ema: Share = 0.998
+    validate_every: Count = 250
+    seed: Annotated[int, Field(ge=0)] = 0
+    holdout: Share = 0.2
     data: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def folder(self, path: Path) -> Folder:
-        """Return how the dataset folder at `path` is read."""
-        options = dict(self.data.get(path.name, {}))
-        _check(options, Folder, f"[data.{path.name}]")
-        if options.get("mpp") == "nuclei":
-            options["mpp"] = None
-        if "holdout" in options:
-            options["holdout"] = tuple(options["holdout"])
-        return Folder(path, **options)
+        """Return how the dataset folder at `path` is read.
+
+        Raises
+        ------
+        UserError
+            As `load_recipe`.
+        """
+        options = {**self.data.get(path.name, {}), "path": path}
+        return _checked(Folder, options, f"[data.{path.name}]")
 
 
-def load_recipe(path: Path) -> Recipe:
+def load_recipe(path: Path, **defaults: Any) -> Recipe:
     """Read a recipe from a TOML file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    **defaults
+        Attributes of `Recipe` that hold where the file says nothing.
 
     Raises
     ------
     UserError
-        If it is no TOML, or a key is unknown; the message names the nearest right one.
+        If it is no TOML, or a key is unknown (the message names the nearest right one), or a value
+        is of the wrong kind or out of range.
     """
     try:
-        values = tomllib.loads(path.read_text())
-    except (OSError, tomllib.TOMLDecodeError) as error:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read as a recipe: {error}") from error
-    _check(values, Recipe, str(path))
-    if "types" in values:
-        values["types"] = tuple(values["types"])
-    return Recipe(**values)
+    return _checked(Recipe, {**defaults, **values}, str(path))
 
 
-def _check(values: dict[str, Any], kind: type, where: str) -> None:
-    known = [f.name for f in dataclasses.fields(kind)]
-    for key in values:
-        if key not in known:
-            near = get_close_matches(key, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}."
-            raise UserError(f"{where} has no key {key!r}: {hint}")
+def _checked(kind: type[T], values: dict[str, Any], where: str) -> T:
+    try:
+        return kind(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        if first["type"] != "unexpected_keyword_argument":
+            raise UserError(f"{where}: {key} = {first['input']!r}: {first['msg']}.") from None
+        known = list(signature(kind).parameters)
+        near = get_close_matches(key, known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}."
+        raise UserError(f"{where} has no key {key!r}: {hint}") from None

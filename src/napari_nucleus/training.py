@@ -1,11 +1,8 @@
 """The training loop: patches in, checkpoints out, a generator that a window can show and stop."""
 
-import csv
-import json
 import math
-import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Generator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,12 +13,14 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from napari_nucleus import losses
 from napari_nucleus.augment import Batch, PatchSampler, appearance
-from napari_nucleus.checkpoints import save_checkpoint
-from napari_nucleus.datasets import Sample, is_held_out, load_folder
+from napari_nucleus.checkpoints import load_checkpoint, load_weights, save_checkpoint
+from napari_nucleus.datasets import Folder, Sample, find_types, is_held_out, load_folder
 from napari_nucleus.devices import autocast_dtype, pick_device
 from napari_nucleus.errors import UserError
+from napari_nucleus.fitting import fit_instances
 from napari_nucleus.models import NucleusModel, create_model
 from napari_nucleus.recipe import Recipe
+from napari_nucleus.runs import RunFolder
 from napari_nucleus.validation import validate
 
 NP_LOSSES = {"ce_dice": losses.ce_dice, "asymmetric": losses.asymmetric}
@@ -48,15 +47,40 @@ class Step:
     scores: dict[str, Any] | None
 
 
-def train_steps(
+def train(
     recipe: Recipe,
-    data: list[Path],
-    out: Path,
+    data: Sequence[str | Path],
+    out: str | Path,
     init: NucleusModel | None = None,
     resume: bool = False,
     device: str | None = None,
-) -> Iterator[Step]:
-    """Train a model, step by step.
+) -> Path:
+    """Train a model to the end.
+
+    Parameters and errors are those of `train_steps`.
+
+    Returns
+    -------
+    Path
+        The checkpoint with the highest validation score.
+    """
+    steps = train_steps(recipe, data, out, init, resume, device)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            return stop.value
+
+
+def train_steps(
+    recipe: Recipe,
+    data: Sequence[str | Path],
+    out: str | Path,
+    init: NucleusModel | None = None,
+    resume: bool = False,
+    device: str | None = None,
+) -> Generator[Step, None, Path]:
+    """Train a model, step by step, and fit the constants of its post-processing.
 
     Parameters
     ----------
@@ -79,27 +103,37 @@ def train_steps(
     Step
         After every optimizer step. Closing the generator keeps all that was saved.
 
+    Returns
+    -------
+    Path
+        As the generator's value, the checkpoint with the highest validation score.
+
     Raises
     ------
     UserError
-        If the data cannot be trained on, or the loss stops being a number.
+        If the data cannot be trained on, `out` holds another run, or the loss stops being a number.
     """
     place = pick_device(device)
-    training, validation = split(recipe, data)
+    folders = [recipe.folder(Path(path)) for path in data]
+    if recipe.types is None:
+        recipe = replace(recipe, types=find_types(folders))
+    training, validation = split(recipe, folders)
     torch.manual_seed(recipe.seed)
-    model = init or create_model(recipe.model, recipe.types, **recipe.options)
-    model.mpp = recipe.mpp
-    model.to(place).to(memory_format=torch.channels_last)
+    model = _start(recipe, init).to(place).to(memory_format=torch.channels_last)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True)
+    kept = cast(NucleusModel, average.module)
     optimizer = torch.optim.AdamW(model.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
-    shares = {path.name: recipe.folder(path).share for path in data}
+    shares = {folder.path.name: folder.share for folder in folders}
     sampler = PatchSampler(training, shares, recipe.patch, recipe.scale)
     restain = appearance().to(place)
-    out.mkdir(parents=True, exist_ok=True)
-    state_file = out / "state.pt"
+    run = RunFolder(Path(out), resume)
     first, best = 0, -math.inf
     if resume:
-        first, best = _load_state(state_file, model, average, optimizer)
+        state = run.load_state()
+        first, best = state["step"], state["best"]
+        load_weights(model, state["model"], run.state.name)
+        average.load_state_dict(state["average"])
+        optimizer.load_state_dict(state["optimizer"])
     for step in range(first, recipe.steps):
         # a step's randomness depends on its number alone, so that a resumed run is the same run
         torch.manual_seed(recipe.seed * 1_000_003 + step)
@@ -115,8 +149,8 @@ def train_steps(
         total = torch.stack(list(parts.values())).sum()
         if not torch.isfinite(total):
             raise UserError(
-                f"The loss is not a number at step {step}: lower the learning rate. "
-                f"The last good weights are in {out / 'last.safetensors'}."
+                f"The loss is not a number at step {step + 1}: lower the learning rate, and start "
+                f"again in another folder. What was saved until then stays in {out}."
             )
         optimizer.zero_grad(set_to_none=True)
         total.backward()
@@ -125,40 +159,43 @@ def train_steps(
         average.update_parameters(model)
         scores = None
         if (step + 1) % recipe.validate_every == 0 or step + 1 == recipe.steps:
-            kept = cast(NucleusModel, average.module).eval()
-            scores = validate(kept, validation)
+            scores = validate(kept.eval(), validation)
             kept.card = {"recipe": asdict(recipe), "step": step + 1, "scores": scores}
-            save_checkpoint(out / "last.safetensors", kept)
+            save_checkpoint(run.last, kept)
             if scores["score"] > best:
                 best = scores["score"]
-                save_checkpoint(out / "best.safetensors", kept)
-            _save_state(state_file, step + 1, best, model, average, optimizer)
+                save_checkpoint(run.best, kept)
+            run.save_state(
+                {
+                    "step": step + 1,
+                    "best": best,
+                    "model": model.state_dict(),
+                    "average": average.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                }
+            )
         values = {key: float(value.detach()) for key, value in parts.items()}
-        _log(out / "log.csv", step + 1, values, scores)
+        run.add(step + 1, values, scores)
         yield Step(step + 1, recipe.steps, values, scores)
+    chosen = load_checkpoint(run.best).to(place)
+    chosen.instances = fit_instances(chosen, validation)
+    chosen.card["scores"] = validate(chosen, validation)
+    save_checkpoint(run.best, chosen)
+    return run.best
 
 
-def train(*args: Any, **kwargs: Any) -> Path:
-    """Train a model to the end; takes what `train_steps` takes.
+def split(recipe: Recipe, folders: Sequence[Folder]) -> tuple[list[Sample], list[Sample]]:
+    """Read dataset folders and part their images into training and validation.
 
-    Returns
-    -------
-    Path
-        The checkpoint with the highest validation score.
+    Raises
+    ------
+    UserError
+        If a folder cannot be read, or one part has no annotated nucleus.
     """
-    out = Path(kwargs["out"] if "out" in kwargs else args[2])
-    for _ in train_steps(*args, **kwargs):
-        pass
-    return out / "best.safetensors"
-
-
-def split(recipe: Recipe, data: list[Path]) -> tuple[list[Sample], list[Sample]]:
-    """Read dataset folders and part their images into training and validation."""
     training: list[Sample] = []
     validation: list[Sample] = []
-    for path in data:
-        folder = recipe.folder(path)
-        samples = load_folder(folder, recipe.types, recipe.mpp)
+    for folder in folders:
+        samples = load_folder(folder, recipe.types or (), recipe.mpp)
         held = [is_held_out(folder, s.name) for s in samples]
         if not folder.holdout:
             every = max(round(1 / recipe.holdout), 2) if recipe.holdout else len(samples) + 1
@@ -167,8 +204,11 @@ def split(recipe: Recipe, data: list[Path]) -> tuple[list[Sample], list[Sample]]
             (validation if keep else training).append(sample)
     if not any(s.labels.any() for s in training):
         raise UserError("There is no annotated nucleus to train on: give other --data folders.")
-    if not validation:
-        raise UserError("No image is left for validation: give more images or a holdout.")
+    if not any(s.labels.any() for s in validation):
+        raise UserError(
+            "No annotated nucleus is left for validation: give more images, or a holdout in the "
+            "recipe."
+        )
     return training, validation
 
 
@@ -184,6 +224,22 @@ def branch_losses(logits: dict[str, Tensor], batch: Batch, recipe: Recipe) -> di
     return parts
 
 
+def _start(recipe: Recipe, init: NucleusModel | None) -> NucleusModel:
+    types = recipe.types or ()
+    model = init or create_model(recipe.model, types, **recipe.options)
+    if (model.name, model.types) != (recipe.model, types):
+        raise UserError(
+            f"The weights to start from are {_described(model.name, model.types)}, and to be "
+            f"trained is {_described(recipe.model, types)}: make them the same."
+        )
+    model.mpp = recipe.mpp
+    return model
+
+
+def _described(name: str, types: tuple[str, ...]) -> str:
+    return f"{name} with types {', '.join(types)}" if types else f"{name} without types"
+
+
 def _schedule(step: int, recipe: Recipe) -> float:
     if step < recipe.warmup:
         return (step + 1) / recipe.warmup
@@ -193,45 +249,3 @@ def _schedule(step: int, recipe: Recipe) -> float:
 
 def _to(batch: Batch, device: torch.device) -> Batch:
     return Batch(**{key: value.to(device) for key, value in vars(batch).items()})
-
-
-def _save_state(
-    file: Path,
-    step: int,
-    best: float,
-    model: NucleusModel,
-    average: AveragedModel,
-    optimizer: torch.optim.Optimizer,
-) -> None:
-    state = {
-        "step": step,
-        "best": best,
-        "model": model.state_dict(),
-        "average": average.state_dict(),
-        "optimizer": optimizer.state_dict(),
-    }
-    part = file.with_name(file.name + ".part")
-    torch.save(state, part)
-    part.replace(file)
-
-
-def _load_state(
-    file: Path, model: NucleusModel, average: AveragedModel, optimizer: torch.optim.Optimizer
-) -> tuple[int, float]:
-    if not file.is_file():
-        raise UserError(f"{file} is missing: there is no run to resume; leave out --resume.")
-    state = torch.load(file, map_location="cpu", weights_only=True)
-    model.load_state_dict(state["model"])
-    average.load_state_dict(state["average"])
-    optimizer.load_state_dict(state["optimizer"])
-    return state["step"], state["best"]
-
-
-def _log(file: Path, step: int, values: dict[str, float], scores: dict[str, Any] | None) -> None:
-    new = not file.exists()
-    with file.open("a", newline="") as handle:
-        writer = csv.writer(handle)
-        if new:
-            writer.writerow(["step", "seconds", *values, "scores"])
-        row = [round(value, 4) for value in values.values()]
-        writer.writerow([step, round(time.time(), 1), *row, json.dumps(scores) if scores else ""])

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
+from inspect import signature
 from typing import Any
 
 from napari_nucleus.errors import UserError
@@ -40,7 +41,7 @@ def create_model(name: str, types: Iterable[str] = (), **options: Any) -> Nucleu
     Raises
     ------
     UserError
-        If the name is unknown; the message offers the nearest ones.
+        If the name is unknown (the message offers the nearest ones), or an option is.
 
     Examples
     --------
@@ -51,6 +52,11 @@ def create_model(name: str, types: Iterable[str] = (), **options: Any) -> Nucleu
     if name not in _BUILDERS:
         near = get_close_matches(name, _BUILDERS, n=3) or list(_BUILDERS)
         raise UserError(f"There is no model named {name!r}; did you mean {', '.join(near)}?")
-    model = _BUILDERS[name](types=tuple(types), **options)
+    build = _BUILDERS[name]
+    try:
+        signature(build).bind(types=types, **options)
+    except TypeError as error:
+        raise UserError(f"{name} cannot be built with these options: {error}.") from error
+    model = build(types=tuple(types), **options)
     model.name = name
     return model
