@@ -1,1 +1,35 @@
-"""Segment, correct, retrain and measure nuclei in H&E slides."""
+"""Segment, correct, retrain and measure nuclei in H&E slides.
+
+What a widget or the command line does is one call here. Each name is imported when it is first
+used, so that importing the package costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from napari_nucleus.evaluation import evaluate
+    from napari_nucleus.inference import segment
+    from napari_nucleus.models import create_model
+    from napari_nucleus.slides import open_slide
+    from napari_nucleus.training import train
+
+__all__ = ["create_model", "evaluate", "open_slide", "segment", "train"]
+
+_HOMES = {
+    "create_model": "models",
+    "evaluate": "evaluation",
+    "open_slide": "slides",
+    "segment": "inference",
+    "train": "training",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]
