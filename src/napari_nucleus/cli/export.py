@@ -1,0 +1,62 @@
+"""``napari-nucleus export``."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from napari_nucleus.cli.app import Json
+from napari_nucleus.cli.console import print_json, say
+from napari_nucleus.errors import UserError
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(export)
+
+
+def export(
+    result: Annotated[
+        Path, typer.Argument(metavar="RESULT", help="A folder NAME.nucleus.", show_default=False)
+    ],
+    csv: Annotated[
+        Path | None, typer.Option(metavar="F.csv", help="The table, for spreadsheets.")
+    ] = None,
+    geojson: Annotated[
+        Path | None, typer.Option(metavar="F.geojson", help="Outlines and types, for QuPath.")
+    ] = None,
+    parquet: Annotated[
+        Path | None, typer.Option(metavar="F.parquet", help="The table, for statistics.")
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(metavar="F.tif", help="The label image, 0 is background.")
+    ] = None,
+    overlay: Annotated[
+        Path | None, typer.Option(metavar="F.png", help="The image with every nucleus outlined.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Write a result for other programs."""
+    from napari_nucleus import export as formats
+    from napari_nucleus.result import open_result
+
+    writers: dict[str, tuple[Path | None, Callable[[Any, Path], None]]] = {
+        "csv": (csv, formats.write_csv),
+        "geojson": (geojson, formats.write_geojson),
+        "parquet": (parquet, formats.write_parquet),
+        "labels": (labels, formats.write_labels),
+        "overlay": (overlay, formats.write_overlay),
+    }
+    wanted = {kind: (path, write) for kind, (path, write) in writers.items() if path}
+    if not wanted:
+        raise UserError(f"Say what to write: {', '.join(f'--{kind} FILE' for kind in writers)}.")
+    opened = open_result(result)
+    for path, write in wanted.values():
+        write(opened, path)
+        if not json:
+            say(str(path))
+    if json:
+        print_json(
+            {"result": result, "written": {kind: path for kind, (path, _) in wanted.items()}}
+        )

@@ -1,0 +1,133 @@
+"""``napari-nucleus models``."""
+
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from napari_nucleus.checkpoints import find_checkpoint, list_checkpoints, read_card, trained_dir
+from napari_nucleus.cli.app import Json
+from napari_nucleus.cli.console import out, print_json, say
+from napari_nucleus.errors import UserError
+
+_TYPES = 5
+"""Types of the datasets that the published figures are for."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(models)
+
+
+def models(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[NAME|FILE]", help="One of them, for the details.", show_default=False
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """List architectures and weights, or tell all about one of them."""
+    found = _listed() if name is None else _described(name)
+    if json:
+        print_json(found)
+    elif name is None:
+        _show_list(found)
+    else:
+        _show(found)
+
+
+def _listed() -> dict[str, Any]:
+    from napari_nucleus.models import list_models
+
+    weights = [_weights(name, file) for name, file in list_checkpoints().items()]
+    return {"architectures": list_models(), "weights": weights, "folder": trained_dir()}
+
+
+def _weights(name: str, file: Path) -> dict[str, Any]:
+    about = read_card(file)
+    card = about["card"]
+    return {
+        "name": name,
+        "architecture": about["name"],
+        "types": about["types"],
+        "mpp": about["mpp"],
+        "licence": card.get("licence"),
+        "scores": card.get("scores"),
+        "file": file,
+    }
+
+
+def _described(name: str) -> dict[str, Any]:
+    from napari_nucleus.models import list_models
+    from napari_nucleus.models.complexity import complexity
+
+    if name in list_models():
+        types = [f"type {i + 1}" for i in range(_TYPES)]
+        weights = [w["name"] for w in _listed()["weights"] if w["architecture"] == name]
+        cost = complexity(name, types)
+        return {"name": name, "architecture": name, **vars(cost), "weights": weights}
+    known = list_checkpoints()
+    if name not in known and not Path(name).suffix:
+        near = get_close_matches(name, [*list_models(), *known], n=3)
+        hint = f"did you mean {', '.join(near)}?" if near else "napari-nucleus models lists them."
+        raise UserError(f"There are no architecture and no weights named {name!r}: {hint}")
+    file = find_checkpoint(name)
+    about = read_card(file)
+    cost = complexity(about["name"], about["types"], **about["options"])
+    about_instances = {"instances": about["instances"], "card": about["card"]}
+    return {**_weights(file.stem, file), **vars(cost), **about_instances}
+
+
+def _show_list(found: dict[str, Any]) -> None:
+    table = Table("weights", "architecture", "types", "µm/px", "score", "licence", "file")
+    for entry in found["weights"]:
+        table.add_row(
+            entry["name"],
+            entry["architecture"],
+            ", ".join(entry["types"]) or "none",
+            f"{entry['mpp']:g}",
+            _score(entry["scores"]),
+            entry["licence"] or "",
+            str(entry["file"]),
+        )
+    if found["weights"]:
+        out.print(table)
+    say(f"Architectures: {', '.join(found['architectures'])}")
+    say(f"Your own weights are found by name in {found['folder']}")
+
+
+def _show(found: dict[str, Any]) -> None:
+    rows = {
+        "architecture": found["architecture"],
+        "parameters": f"{found['parameters'] / 1e6:.1f} million",
+        "GMAC": f"{found['gmac']:.1f} per 270 px patch as its paper computes it, "
+        f"{found['gmac_whole']:.1f} for every pixel of it",
+    }
+    if "file" in found:
+        rows["types"] = ", ".join(found["types"]) or "none"
+        rows["µm/px"] = f"{found['mpp']:g}"
+        rows |= {
+            key: str(found["card"][key])
+            for key in ("licence", "data", "command", "version")
+            if key in found["card"]
+        }
+        for name, scores in (found["scores"] or {}).get("datasets", {}).items():
+            rows[f"on {name}"] = ", ".join(
+                f"{k.upper()} {scores[k]:.3f}" for k in ("dice", "aji", "pq")
+            )
+        rows["file"] = str(found["file"])
+    else:
+        rows["types"] = f"those of the data it is trained on; counted with {_TYPES}"
+        rows["weights"] = ", ".join(found["weights"]) or "none yet"
+    say(found["name"])
+    width = max(map(len, rows))
+    for key, value in rows.items():
+        say(f"  {key:<{width}}  {value}")
+
+
+def _score(scores: dict[str, Any] | None) -> str:
+    return f"{scores['score']:.3f}" if scores and "score" in scores else ""

@@ -1,0 +1,125 @@
+"""``napari-nucleus segment``."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from napari_nucleus.checkpoints import DEFAULT_MODEL
+from napari_nucleus.cli.app import Device, Json, complain
+from napari_nucleus.cli.console import print_json, progress, say
+from napari_nucleus.errors import UserError
+
+if TYPE_CHECKING:
+    from napari_nucleus.models import NucleusModel
+    from napari_nucleus.result import Result
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(segment)
+
+
+def segment(
+    images: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="IMAGE", help="PNG, JPEG, TIFF, OME-TIFF, SVS or NDPI.", show_default=False
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder for the results.", show_default=False)
+    ],
+    model: Annotated[
+        str, typer.Option(metavar="NAME|FILE", help="Weights; see napari-nucleus models.")
+    ] = DEFAULT_MODEL,
+    region: Annotated[
+        tuple[int, int, int, int] | None,
+        typer.Option(metavar="X Y W H", help="Only this part, in pixels of the full image."),
+    ] = None,
+    mpp: Annotated[
+        float | None,
+        typer.Option(metavar="µM", help="µm per pixel, where the file does not tell or is wrong."),
+    ] = None,
+    device: Device = None,
+    json: Json = False,
+) -> None:
+    """Find, outline, type and measure every nucleus.
+
+    Leaves DIR/NAME.nucleus, the result folder that napari opens, and the table DIR/NAME.csv for
+    every image. An image that fails does not keep the others from being done; the exit status
+    tells.
+    """
+    from napari_nucleus.checkpoints import load_checkpoint
+
+    network = load_checkpoint(model)
+    done: list[dict[str, Any]] = []
+    failed: list[dict[str, Any]] = []
+    for image in images:
+        try:
+            started = time.perf_counter()
+            result, csv = _segment_one(
+                image, out, network, mpp, region, device, {entry["result"] for entry in done}
+            )
+        except UserError as error:
+            complain(error)
+            failed.append({"image": image, "error": str(error)})
+            continue
+        seconds = round(time.perf_counter() - started, 1)
+        counts = result.run["counts"]
+        done.append(
+            {
+                "image": image,
+                "result": result.path,
+                "csv": csv,
+                "counts": counts,
+                "seconds": seconds,
+            }
+        )
+        if not json:
+            say(f"{image.name}: {_counted(counts)} in {seconds} s. {result.path}, {csv}")
+    if json:
+        print_json({"results": done, "errors": failed})
+    if failed:
+        raise typer.Exit(1)
+
+
+def _segment_one(
+    image: Path,
+    out: Path,
+    network: "NucleusModel",
+    mpp: float | None,
+    region: tuple[int, int, int, int] | None,
+    device: str | None,
+    taken: set[Path],
+) -> tuple["Result", Path]:
+    from napari_nucleus.export import write_csv
+    from napari_nucleus.inference import segment_steps
+    from napari_nucleus.slides import open_slide
+
+    slide = open_slide(image, mpp)
+    folder = out / f"{slide.name}.nucleus"
+    if folder in taken:
+        raise UserError(f"{image} would replace the result of another image: use another --out.")
+    steps = segment_steps(slide, folder, network, mpp=mpp, region=region, device=device)
+    with progress(image.name) as update:
+        while True:
+            try:
+                step = next(steps)
+            except StopIteration as stop:
+                result = stop.value
+                break
+            update(step.done, step.total, f"{step.nuclei:,} nuclei")
+    csv = out / f"{slide.name}.csv"
+    write_csv(result, csv)
+    return result, csv
+
+
+def _counted(counts: dict[str, int]) -> str:
+    """Return the counts in words."""
+    types = {name: count for name, count in counts.items() if name not in ("nuclei", "nucleus")}
+    if not counts["nuclei"]:
+        return "no nuclei found"
+    listed = ", ".join(f"{count:,} {name}" for name, count in types.items())
+    return f"{counts['nuclei']:,} nuclei ({listed})" if listed else f"{counts['nuclei']:,} nuclei"
