@@ -1,0 +1,220 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from napari_nucleus import inference
+from napari_nucleus.errors import UserError
+from napari_nucleus.inference import Progress, segment, segment_steps
+from napari_nucleus.models import create_model
+from napari_nucleus.overlap import Overlap
+from napari_nucleus.result import Result, open_result
+from napari_nucleus.slides import Slide, slide_from_arrays
+from napari_nucleus.tiles import Box, Grid
+from tests.tissue import Decoder, Tissue, tissue
+
+
+@pytest.fixture(scope="module")
+def made() -> Tissue:
+    return tissue(420, 500, seed=1)
+
+
+@pytest.fixture(scope="module")
+def slide(made: Tissue) -> Slide:
+    return slide_from_arrays([made.coded()], 0.25, "made")
+
+
+def labels_of(result: Result) -> np.ndarray:
+    height, width = result.shape
+    return result.read_labels(0, 0, width, height)
+
+
+def best_iou(true: np.ndarray, pred: np.ndarray) -> np.ndarray:
+    """For every nucleus of `true` the highest IoU with one of `pred`."""
+    overlap = Overlap.of(true, pred)
+    union = overlap.true_size[overlap.true] + overlap.pred_size[overlap.pred] - overlap.shared
+    best = np.zeros(len(overlap.true_size))
+    np.maximum.at(best, overlap.true, overlap.shared / union)
+    return best
+
+
+@pytest.mark.parametrize(("scale", "least"), [(1, 1.0), (1.6, 0.85), (0.7, 0.95)])
+@pytest.mark.parametrize("tile", [96, 640])
+def test_every_nucleus_is_found_once_and_whole(
+    made: Tissue, slide: Slide, tmp_path: Path, tile: int, scale: float, least: float
+) -> None:
+    """Tiles of 96 px put hundreds of nuclei onto seams."""
+    result = segment(slide, tmp_path / "made.nucleus", Decoder(mpp=0.25 * scale), tile=tile)
+    found = best_iou(made.labels, labels_of(result))
+    assert np.mean(found >= least) >= 0.99
+    assert result.run["counts"]["nuclei"] == pytest.approx(len(made.types), abs=1)
+
+
+@pytest.mark.parametrize("scale", [1, 1.6, 0.7])
+def test_result_does_not_depend_on_the_tiles(slide: Slide, tmp_path: Path, scale: float) -> None:
+    model = Decoder(mpp=0.25 * scale)
+    large, small = (
+        segment(slide, tmp_path / f"{tile}.nucleus", model, tile=tile) for tile in (640, 128)
+    )
+    assert large.run["counts"] == small.run["counts"]
+    assert np.mean(best_iou(labels_of(large), labels_of(small)) > 0.95) >= 0.99
+
+
+def test_network_sees_a_place_the_same_way_in_every_tile() -> None:
+    """Up to what lies beyond the margin, which a network's 7x7 kernels reach a little."""
+    torch.manual_seed(0)
+    model = create_model("histonext_atto", pretrained=False).eval()
+    slide = slide_from_arrays([tissue(256, 320).stained()], 0.25)
+    grid = Grid(Box(0, 0, 320, 256), slide.shape, 1)
+    maps = np.zeros((2, 256, 320), np.float32)
+    for whole, side in zip(maps, (96, 320), strict=True):
+        for tile, found in inference._maps(slide, grid, list(grid.tiles(side, 64)), model):
+            core, window = tile.core, tile.window
+            part = found["np"][core.y0 - window.y0 :, core.x0 - window.x0 :]
+            whole[core.y0 : core.y1, core.x0 : core.x1] = part[: core.height, : core.width]
+    assert np.abs(maps[0] - maps[1]).mean() < 0.01 * maps[1].std()
+
+
+def test_table_describes_the_labels(made: Tissue, slide: Slide, tmp_path: Path) -> None:
+    result = segment(slide, tmp_path / "made.nucleus", Decoder(), tile=128)
+    labels, table = labels_of(result), result.table()
+    assert table["label"].tolist() == list(range(1, len(table) + 1))
+    assert set(np.unique(labels)) == {0, *table["label"]}
+    for row in table.sample(20, random_state=0).itertuples():
+        y, x = np.nonzero(labels == row.label)
+        assert (row.x0, row.y0, row.x1, row.y1) == (x.min(), y.min(), x.max() + 1, y.max() + 1)
+        assert (row.centroid_x, row.centroid_y) == pytest.approx((x.mean(), y.mean()))
+        assert row.area_um2 == pytest.approx(len(x) / 16, rel=1e-6)
+        true = np.bincount(made.labels[y, x]).argmax()
+        assert row.type == made.types[true - 1]
+    assert 0.9 < table["type_prob"].min() <= table["type_prob"].max() <= 1.0001
+
+
+def test_region_keeps_its_place(made: Tissue, slide: Slide, tmp_path: Path) -> None:
+    whole = segment(slide, tmp_path / "whole.nucleus", Decoder())
+    part = segment(slide, tmp_path / "part.nucleus", Decoder(), region=(101, 90, 250, 200), tile=96)
+    assert part.shape == whole.shape
+    centres = whole.table()
+    x, y = centres["centroid_x"], centres["centroid_y"]
+    expected = centres[(x >= 101) & (x < 351) & (y >= 90) & (y < 290)]
+    columns = ["centroid_x", "centroid_y", "area_um2", "type"]
+    pd.testing.assert_frame_equal(
+        part.table()[columns].sort_values(columns, ignore_index=True),
+        expected[columns].sort_values(columns, ignore_index=True),
+    )
+    assert part.run["options"]["region"] == [101, 90, 250, 200]
+
+
+def test_region_beyond_the_image_is_cut_or_refused(slide: Slide, tmp_path: Path) -> None:
+    out = tmp_path / "made.nucleus"
+    assert segment(slide, out, Decoder(), region=(400, 300, 1000, 1000)).shape == (420, 500)
+    with pytest.raises(UserError, match="holds no pixel of made, which is 500 x 420 px"):
+        segment(slide, out, Decoder(), region=(500, 0, 10, 10))
+
+
+def test_progress_counts_tiles_and_nuclei(slide: Slide, tmp_path: Path) -> None:
+    steps = list(segment_steps(slide, tmp_path / "made.nucleus", Decoder(), tile=128))
+    assert [step.done for step in steps] == list(range(17))
+    assert {step.total for step in steps} == {16}
+    assert steps[0] == Progress(0, 16, 0)
+    counts = [step.nuclei for step in steps]
+    assert counts == sorted(counts)
+
+
+@pytest.mark.parametrize("failing", [False, True], ids=["cancelled", "failed"])
+def test_stopping_leaves_an_earlier_result(slide: Slide, tmp_path: Path, failing: bool) -> None:
+    out = tmp_path / "made.nucleus"
+    before = labels_of(segment(slide, out, Decoder()))
+    steps = segment_steps(slide, out, Decoder(), region=(0, 0, 300, 300), tile=96)
+    for _ in range(3):
+        next(steps)
+    if failing:
+        with pytest.raises(ZeroDivisionError):
+            steps.throw(ZeroDivisionError())
+    else:
+        steps.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["made.nucleus"]
+    assert np.array_equal(labels_of(open_result(out)), before)
+
+
+def test_blank_image_gives_an_empty_result(tmp_path: Path) -> None:
+    blank = slide_from_arrays([np.full((200, 300, 3), (255, 128, 128), np.uint8)], 0.25)
+    result = segment(blank, tmp_path / "blank.nucleus", Decoder())
+    assert result.run["counts"] == {"nuclei": 0, "dark": 0, "pale": 0}
+    assert result.table().empty
+    assert not labels_of(result).any()
+
+
+def test_nucleus_that_fills_its_box_is_kept(tmp_path: Path) -> None:
+    """Where no background is left in what is written, none is to be assumed."""
+    square = np.full((64, 64, 3), (255, 128, 128), np.uint8)
+    ramp = np.rint(128 + 100 * np.linspace(-1, 1, 20)).astype(np.uint8)
+    square[20:40, 20:40] = np.stack(
+        np.broadcast_arrays(np.uint8(0), ramp[None, :], ramp[:, None]), axis=-1
+    )
+    result = segment(slide_from_arrays([square], 0.25), tmp_path / "square.nucleus", Decoder())
+    assert result.table()["area_um2"].tolist() == [25]
+
+
+def test_image_without_resolution_is_asked_for_it(made: Tissue, tmp_path: Path) -> None:
+    unknown = slide_from_arrays([made.coded()], None, "unknown")
+    with pytest.raises(UserError, match="unknown does not tell its µm/px"):
+        segment(unknown, tmp_path / "unknown.nucleus", Decoder())
+    given = segment(unknown, tmp_path / "unknown.nucleus", Decoder(), mpp=0.25)
+    assert given.mpp == 0.25
+
+
+def test_run_says_where_the_result_comes_from(made: Tissue, tmp_path: Path) -> None:
+    file = tmp_path / "made.png"
+    Image.fromarray(made.coded()).save(file)
+    segment(file, tmp_path / "made.nucleus", Decoder(), mpp=0.25, device="cpu")
+    run = json.loads((tmp_path / "made.nucleus" / "run.json").read_text())
+    assert run["source"]["path"] == str(file)
+    assert (run["source"]["width"], run["source"]["height"], run["source"]["mpp"]) == (
+        500,
+        420,
+        0.25,
+    )
+    assert run["model"]["name"] == "decoder"
+    assert run["options"]["instances"] == {"sobel_size": 9, "marker_threshold": 0.5}
+    assert run["device"] == "cpu"
+    assert run["seconds"]["total"] > 0
+
+
+class SmallMemory(Decoder):
+    """Has room for so many tiles."""
+
+    room = 2
+
+    def predict(self, images: torch.Tensor) -> list[dict[str, np.ndarray]]:
+        if len(images) > self.room:
+            raise torch.OutOfMemoryError("out of memory")
+        return super().predict(images)
+
+
+def test_batch_is_halved_when_memory_is_short(
+    slide: Slide, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = segment(slide, tmp_path / "one.nucleus", Decoder(), tile=96)
+    monkeypatch.setitem(inference._BATCH, "cpu", 8)
+    result = segment(slide, tmp_path / "halved.nucleus", SmallMemory(), tile=96)
+    assert np.array_equal(labels_of(result), labels_of(expected))
+
+
+def test_one_tile_too_large_for_the_memory_is_told(
+    slide: Slide, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SmallMemory, "room", 0)
+    with pytest.raises(UserError, match="does not hold one tile"):
+        segment(slide, tmp_path / "made.nucleus", SmallMemory())
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("device", ["cuda:9", "abacus"])
+def test_missing_device_is_told(slide: Slide, tmp_path: Path, device: str) -> None:
+    with pytest.raises(UserError, match=f"The device '{device}' cannot be used here"):
+        segment(slide, tmp_path / "made.nucleus", Decoder(), device=device)
