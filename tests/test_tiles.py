@@ -16,7 +16,7 @@ def scale(request: pytest.FixtureRequest) -> float:
     return request.param
 
 
-@pytest.fixture(params=REGIONS.values(), ids=REGIONS.keys())
+@pytest.fixture(params=REGIONS.values(), ids=list(REGIONS))
 def grid(request: pytest.FixtureRequest, scale: float) -> Grid:
     return Grid(request.param, SHAPE, scale)
 

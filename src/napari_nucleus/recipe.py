@@ -119,10 +119,10 @@ def _checked(kind: type[T], values: dict[str, Any], where: str) -> T:
         return kind(**values)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
+        wrong = ".".join(map(str, first["loc"]))
         if first["type"] != "unexpected_keyword_argument":
-            raise UserError(f"{where}: {key} = {first['input']!r}: {first['msg']}.") from None
-        known = list(signature(kind).parameters)
-        near = get_close_matches(key, known, n=1)
+            raise UserError(f"{where}: {wrong} = {first['input']!r}: {first['msg']}.") from None
+        known = [key for key in signature(kind).parameters if key != "path"]
+        near = get_close_matches(wrong, known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}."
-        raise UserError(f"{where} has no key {key!r}: {hint}") from None
+        raise UserError(f"{where} has no key {wrong!r}: {hint}") from None
