@@ -3,6 +3,7 @@
 import math
 from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
@@ -118,6 +119,11 @@ def train_steps(
     if recipe.types is None:
         recipe = replace(recipe, types=find_types(folders))
     training, validation = split(recipe, folders)
+    about = {
+        "version": version("napari-nucleus"),
+        "data": _counts(training, validation),
+        "recipe": asdict(recipe),
+    }
     torch.manual_seed(recipe.seed)
     model = _start(recipe, init).to(place).to(memory_format=torch.channels_last)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True)
@@ -160,7 +166,7 @@ def train_steps(
         scores = None
         if (step + 1) % recipe.validate_every == 0 or step + 1 == recipe.steps:
             scores = validate(kept.eval(), validation)
-            kept.card = {"recipe": asdict(recipe), "step": step + 1, "scores": scores}
+            kept.card = {**about, "step": step + 1, "scores": scores}
             save_checkpoint(run.last, kept)
             if scores["score"] > best:
                 best = scores["score"]
@@ -210,6 +216,16 @@ def split(recipe: Recipe, folders: Sequence[Folder]) -> tuple[list[Sample], list
             "recipe."
         )
     return training, validation
+
+
+def _counts(training: list[Sample], validation: list[Sample]) -> dict[str, dict[str, int]]:
+    """Return how many images of each dataset are used for what."""
+    names = dict.fromkeys(sample.dataset for sample in [*training, *validation])
+    parts = {"training": training, "validation": validation}
+    return {
+        name: {part: sum(s.dataset == name for s in samples) for part, samples in parts.items()}
+        for name in names
+    }
 
 
 def branch_losses(logits: dict[str, Tensor], batch: Batch, recipe: Recipe) -> dict[str, Tensor]:
