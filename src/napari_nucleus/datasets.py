@@ -1,6 +1,6 @@
 """Dataset folders: images, label images and types, read into samples at one resolution."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -152,7 +152,7 @@ def find_types(folders: Iterable[Folder]) -> tuple[str, ...]:
 
 
 def read_types(file: Path) -> "pd.Series[str]":
-    """Read a table of types: name of the type by label.
+    """Read a table of types: name of the type by the number of the nucleus.
 
     Parameters
     ----------
@@ -162,13 +162,35 @@ def read_types(file: Path) -> "pd.Series[str]":
     Raises
     ------
     UserError
-        If it cannot be read, lacks a column, or gives a label twice.
+        If it cannot be read, lacks a column, or gives a number twice.
     """
     table = _read_table(file, ["label", "type"]).dropna()
     twice = table["label"][table["label"].duplicated()]
     if len(twice):
         raise UserError(f"{file} gives label {twice.iloc[0]} two types: keep one of its rows.")
     return table.set_index("label")["type"].astype(str)
+
+
+def type_index(types: "pd.Series[str]", names: Sequence[str], ids: np.ndarray) -> np.ndarray:
+    """Turn names of types into numbers.
+
+    Parameters
+    ----------
+    types
+        Name by the number of the nucleus.
+    names
+        The types that count.
+    ids
+        (N + 1,), number of each label; the first is the background's.
+
+    Returns
+    -------
+    ndarray
+        Uint8 (N + 1,): 0 for the background, 1 to K for the types that count, else `UNKNOWN`.
+    """
+    number = {name: i + 1 for i, name in enumerate(names)}
+    known = {of: number[name] for of, name in types.items() if name in number}
+    return np.array([0, *(known.get(of, UNKNOWN) for of in ids[1:].tolist())], np.uint8)
 
 
 def read_labels(file: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -214,25 +236,17 @@ def _read(folder: Folder, file: Path, types: list[str], doubtful: set[int]) -> S
             f"{label_file} is {labels.shape[1]} x {labels.shape[0]} px, its image "
             f"{width} x {height}: they must match."
         )
+    table = folder.path / "labels" / f"{file.stem}.csv"
+    given = read_types(table) if types and table.exists() else pd.Series(dtype=str)
     return Sample(
         name=file.stem,
         dataset=folder.path.name,
         image=slide.read(0, 0, width, height),
         labels=labels,
-        types=_type_index(folder.path / "labels" / f"{file.stem}.csv", ids, types),
+        types=type_index(given, types, ids),
         doubtful=np.isin(ids, list(doubtful)),
         mpp=_estimate_mpp(labels) if folder.mpp == "nuclei" else folder.mpp,
     )
-
-
-def _type_index(file: Path, ids: np.ndarray, types: list[str]) -> np.ndarray:
-    index = np.full(len(ids), UNKNOWN, np.uint8)
-    index[0] = 0
-    if types and file.exists():
-        number = {name: i + 1 for i, name in enumerate(types)}
-        given = read_types(file).map(number).dropna()
-        index[1:] = given.reindex(ids[1:], fill_value=UNKNOWN)
-    return index
 
 
 def _read_doubtful(folder: Folder) -> dict[str, set[int]]:

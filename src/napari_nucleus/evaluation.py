@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 
 from napari_nucleus.checkpoints import DEFAULT_MODEL
-from napari_nucleus.datasets import image_files, read_labels, read_types
+from napari_nucleus.datasets import image_files, read_labels, read_types, type_index
 from napari_nucleus.errors import UserError
 from napari_nucleus.metrics import bootstrap_ci
 from napari_nucleus.result import Result, open_result
-from napari_nucleus.scoring import ImageScore, nuclei, score_image, summarize
+from napari_nucleus.scoring import ImageScore, Nuclei, score_image, summarize
 
 if TYPE_CHECKING:
     from napari_nucleus.models import NucleusModel
@@ -33,12 +33,19 @@ class Marked(NamedTuple):
     ----------
     labels
         Int (H, W), 0 = background.
+    ids
+        (N + 1,), the number of each label in the file.
     types
-        Name of the type by label; a nucleus without a type is left out.
+        Name of the type by that number; a nucleus without a type is left out.
     """
 
     labels: np.ndarray
+    ids: np.ndarray
     types: "pd.Series[str]"
+
+    def nuclei(self, names: Sequence[str]) -> Nuclei:
+        """Return them with the types that are scored."""
+        return Nuclei(self.labels, type_index(self.types, names, self.ids))
 
 
 class Case(NamedTuple):
@@ -195,16 +202,16 @@ def _type_names(file: Path) -> set[str]:
 def _read(file: Path) -> Marked:
     if file.suffix == ".nucleus":
         return _of_result(open_result(file))
-    labels, ids = read_labels(file)
     table = file.with_suffix(".csv")
-    given = read_types(table) if table.exists() else pd.Series(dtype=str)
-    return Marked(labels, given.reindex(ids).set_axis(range(len(ids))).dropna())
+    types = read_types(table) if table.exists() else pd.Series(dtype=str)
+    return Marked(*read_labels(file), types)
 
 
 def _of_result(result: Result) -> Marked:
     height, width = result.shape
+    labels = result.read_labels(0, 0, width, height)
     types = result.table().set_index("label")["type"]
-    return Marked(result.read_labels(0, 0, width, height), types[types != _UNTYPED])
+    return Marked(labels, np.arange(labels.max() + 1), types[types != _UNTYPED])
 
 
 def _score(case: Case, types: Sequence[str], mpp: float) -> ImageScore:
@@ -218,8 +225,8 @@ def _score(case: Case, types: Sequence[str], mpp: float) -> ImageScore:
     return score_image(
         case.dataset,
         case.name,
-        nuclei(true.labels, true.types, types),
-        nuclei(pred.labels, pred.types, types),
+        true.nuclei(types),
+        pred.nuclei(types),
         types=len(types),
         mpp=mpp,
     )

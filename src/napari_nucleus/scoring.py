@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from napari_nucleus.centroids import centroids
 from napari_nucleus.datasets import UNKNOWN
@@ -71,23 +70,6 @@ class ImageScore:
     name: str
     scores: dict[str, float]
     types: TypeScore | None
-
-
-def nuclei(labels: np.ndarray, types: "pd.Series[str]", names: Sequence[str]) -> Nuclei:
-    """Put labels and the names of their types together.
-
-    Parameters
-    ----------
-    labels
-        Int (H, W).
-    types
-        Name of the type by label.
-    names
-        The types that are scored.
-    """
-    number = {name: i + 1 for i, name in enumerate(names)}
-    index = types.map(number).reindex(np.arange(int(labels.max(initial=0)) + 1))
-    return Nuclei(labels, index.fillna(UNKNOWN).to_numpy(int))
 
 
 def score_image(

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from napari_nucleus.datasets import Sample
+from napari_nucleus.datasets import Sample, type_index
 from napari_nucleus.metrics import mean
 from napari_nucleus.models import NucleusModel
-from napari_nucleus.scoring import ImageScore, Nuclei, nuclei, score_image, summarize
+from napari_nucleus.scoring import ImageScore, Nuclei, score_image, summarize
 
 Maps = dict[str, np.ndarray]
 
@@ -65,7 +65,10 @@ def score_maps(
     scores = []
     for sample, of_sample in zip(samples, maps, strict=True):
         labels, table = model.nuclei(of_sample)
-        pred = nuclei(labels, table.set_index("label")["type"], model.types)
+        kinds = type_index(
+            table.set_index("label")["type"], model.types, np.arange(labels.max() + 1)
+        )
+        pred = Nuclei(labels, kinds)
         true = Nuclei(sample.labels, sample.types)
         scores.append(score_image(sample.dataset, sample.name, true, pred, types, sample.mpp))
     return scores
