@@ -15,7 +15,7 @@ from napari_nucleus.datasets import UNKNOWN, Folder
 from napari_nucleus.errors import UserError
 from napari_nucleus.models import create_model
 from napari_nucleus.recipe import Recipe
-from napari_nucleus.training import Step, branch_losses, split, train, train_steps
+from napari_nucleus.training import Step, _spread, branch_losses, split, train, train_steps
 from tests.tissue import tissue, write_dataset
 
 SHORT = Recipe(
@@ -54,7 +54,7 @@ def log_of(out: Path) -> list[dict[str, str]]:
 
 def test_a_few_steps_teach_blobs_and_their_types(data: Path, tmp_path: Path) -> None:
     recipe = replace(
-        SHORT, steps=48, batch=4, patch=64, lr=2e-3, warmup=10, ema=0.9, validate_every=24
+        SHORT, steps=36, batch=4, patch=64, lr=2e-3, warmup=8, ema=0.9, validate_every=18
     )
     steps = list(train_steps(recipe, [data], tmp_path))
     first, last = (
@@ -161,6 +161,18 @@ def test_every_fifth_image_is_kept_for_validation(data: Path) -> None:
     training, validation = split(SHORT, [Folder(data)])
     assert [sample.name for sample in training] == list("abcd")
     assert [sample.name for sample in validation] == ["e"]
+
+
+@pytest.mark.parametrize(
+    ("count", "share", "kept"),
+    [(1, 0.2, 0), (2, 0.2, 1), (4, 0.2, 1), (13, 0.2, 3), (10, 0.5, 5), (10, 0, 0)],
+)
+def test_some_images_are_kept_for_validation_and_some_are_not(
+    count: int, share: float, kept: int
+) -> None:
+    chosen = _spread(count, share)
+    assert len(chosen) == kept < count
+    assert chosen <= set(range(count))
 
 
 def test_recipe_says_which_images_are_kept(data: Path) -> None:

@@ -28,7 +28,7 @@ class RunFolder:
     Parameters
     ----------
     path
-        The folder, made if need be.
+        The folder, made when there is something to keep.
     resume
         Whether it holds a run to go on with.
 
@@ -47,10 +47,7 @@ class RunFolder:
             raise UserError(f"{path} holds no run to resume: leave --resume out.")
         if not resume and self.state.exists():
             raise UserError(f"{path} holds a run: add --resume to go on, or choose another folder.")
-        with write_errors(path):
-            path.mkdir(parents=True, exist_ok=True)
-            if not resume:
-                self.log.unlink(missing_ok=True)
+        self._continues = resume
 
     def save_state(self, state: dict[str, Any]) -> None:
         """Keep a state, in place of the one before it."""
@@ -82,8 +79,12 @@ class RunFolder:
         """Log a step."""
         values = [round(loss, 4) for loss in losses.values()]
         now = datetime.now().isoformat(timespec="seconds")
-        with write_errors(self.log), self.log.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            if not file.tell():
-                writer.writerow(["step", "time", *losses, "scores"])
-            writer.writerow([step, now, *values, json.dumps(scores) if scores else ""])
+        with write_errors(self.log):
+            self.log.parent.mkdir(parents=True, exist_ok=True)
+            mode = "a" if self._continues else "w"
+            with self.log.open(mode, newline="", encoding="utf-8") as file:
+                writer = csv.writer(file)
+                if not self._continues:
+                    writer.writerow(["step", "time", *losses, "scores"])
+                writer.writerow([step, now, *values, json.dumps(scores) if scores else ""])
+        self._continues = True

@@ -115,6 +115,7 @@ def train_steps(
         If the data cannot be trained on, `out` holds another run, or the loss stops being a number.
     """
     place = pick_device(device)
+    run = RunFolder(Path(out), resume)
     folders = [recipe.folder(Path(path)) for path in data]
     if recipe.types is None:
         recipe = replace(recipe, types=find_types(folders))
@@ -132,7 +133,6 @@ def train_steps(
     shares = {folder.path.name: folder.share for folder in folders}
     sampler = PatchSampler(training, shares, recipe.patch, recipe.scale)
     restain = appearance().to(place)
-    run = RunFolder(Path(out), resume)
     first, best = 0, -math.inf
     if resume:
         state = run.load_state()
@@ -193,6 +193,8 @@ def train_steps(
 def split(recipe: Recipe, folders: Sequence[Folder]) -> tuple[list[Sample], list[Sample]]:
     """Read dataset folders and part their images into training and validation.
 
+    Where a folder does not say which images are kept for validation, every so many is.
+
     Raises
     ------
     UserError
@@ -202,12 +204,12 @@ def split(recipe: Recipe, folders: Sequence[Folder]) -> tuple[list[Sample], list
     validation: list[Sample] = []
     for folder in folders:
         samples = load_folder(folder, recipe.types or (), recipe.mpp)
-        held = [is_held_out(folder, s.name) for s in samples]
-        if not folder.holdout:
-            every = max(round(1 / recipe.holdout), 2) if recipe.holdout else len(samples) + 1
-            held = [i % every == every - 1 for i in range(len(samples))]
-        for sample, keep in zip(samples, held, strict=True):
-            (validation if keep else training).append(sample)
+        if folder.holdout:
+            kept = {i for i, sample in enumerate(samples) if is_held_out(folder, sample.name)}
+        else:
+            kept = _spread(len(samples), recipe.holdout)
+        for i, sample in enumerate(samples):
+            (validation if i in kept else training).append(sample)
     if not any(s.labels.any() for s in training):
         raise UserError("There is no annotated nucleus to train on: give other --data folders.")
     if not any(s.labels.any() for s in validation):
@@ -216,6 +218,14 @@ def split(recipe: Recipe, folders: Sequence[Folder]) -> tuple[list[Sample], list
             "recipe."
         )
     return training, validation
+
+
+def _spread(count: int, share: float) -> set[int]:
+    """Return about that share of the indices, evenly spread; of two or more at least one."""
+    if share == 0 or count < 2:
+        return set()
+    kept = max(round(share * count), 1)
+    return {math.ceil((part + 1) * count / kept) - 1 for part in range(kept)}
 
 
 def _counts(training: list[Sample], validation: list[Sample]) -> dict[str, dict[str, int]]:

@@ -111,7 +111,7 @@ def _show(found: dict[str, Any]) -> None:
         rows["types"] = ", ".join(found["types"]) or "none"
         rows["µm/px"] = f"{found['mpp']:g}"
         rows |= {
-            key: str(found["card"][key])
+            key: _in_words(found["card"][key])
             for key in ("licence", "data", "command", "version")
             if key in found["card"]
         }
@@ -127,6 +127,16 @@ def _show(found: dict[str, Any]) -> None:
     width = max(map(len, rows))
     for key, value in rows.items():
         say(f"  {key:<{width}}  {value}")
+
+
+def _in_words(value: Any) -> str:
+    """Return a part of a card as a user reads it; the data of a training run are counts."""
+    if not isinstance(value, dict):
+        return str(value)
+    parts = ((name, *counts.values()) for name, counts in value.items())
+    return ", ".join(
+        f"{name} ({training} images, {kept} kept for validation)" for name, training, kept in parts
+    )
 
 
 def _score(scores: dict[str, Any] | None) -> str:

@@ -1,0 +1,359 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from napari_nucleus import checkpoints
+from napari_nucleus.checkpoints import read_card, save_checkpoint
+from napari_nucleus.cli import app
+from napari_nucleus.models import create_model, registry
+from napari_nucleus.result import open_result
+from tests.tissue import TYPES, Decoder, Tissue, tissue, write_dataset
+
+COMMANDS = ("segment", "export", "evaluate", "train", "models")
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def answer(*arguments: object) -> dict:
+    """The one JSON object on standard output of a command that succeeds."""
+    result = run(*arguments, "--json")
+    assert result.exit_code == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def refusal(*arguments: object) -> str:
+    """The one line on standard error of a command that fails."""
+    result = run(*arguments)
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("Error: ")
+    return line
+
+
+@pytest.fixture(scope="module")
+def made() -> Tissue:
+    return tissue(120, 150, 1)
+
+
+@pytest.fixture
+def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkpoint of the network that reads nuclei off the pixels."""
+    monkeypatch.setitem(
+        registry._BUILDERS, "decoder", lambda types, pretrained, mpp: Decoder(types, mpp)
+    )
+    file = tmp_path / "decoder.safetensors"
+    save_checkpoint(file, Decoder())
+    return file
+
+
+@pytest.fixture
+def image(tmp_path: Path, made: Tissue) -> Path:
+    file = tmp_path / "colon.png"
+    Image.fromarray(made.coded()).save(file)
+    return file
+
+
+@pytest.fixture
+def segmented(tmp_path: Path, image: Path, weights: Path) -> Path:
+    assert (
+        run("segment", image, "--out", tmp_path, "--model", weights, "--mpp", 0.25).exit_code == 0
+    )
+    return tmp_path / "colon.nucleus"
+
+
+def test_segment_leaves_a_result_and_a_table(segmented: Path, made: Tissue) -> None:
+    table = pd.read_csv(segmented.with_suffix(".csv"))
+    assert len(table) == len(made.types)
+    assert set(table["type"]) == set(TYPES)
+    assert {"label", "centroid_x", "area_um2", "hematoxylin_mean"} <= set(table)
+    assert open_result(segmented).run["counts"]["nuclei"] == len(made.types)
+
+
+def test_segment_says_what_it_found(
+    tmp_path: Path, image: Path, weights: Path, made: Tissue
+) -> None:
+    result = run("segment", image, "--out", tmp_path / "out", "--model", weights, "--mpp", "0.25")
+    (line,) = result.stdout.splitlines()
+    dark = int((made.types == "dark").sum())
+    assert line.startswith(f"colon.png: {len(made.types)} nuclei ({dark} dark, ")
+    assert line.endswith(f"{tmp_path / 'out' / 'colon.nucleus'}, {tmp_path / 'out' / 'colon.csv'}")
+
+
+def test_segment_as_json(tmp_path: Path, image: Path, weights: Path, made: Tissue) -> None:
+    out = tmp_path / "out"
+    given = ("--out", out, "--model", weights, "--mpp", 0.25, "--region", 10, 20, 60, 50)
+    found = answer("segment", image, *given, "--device", "cpu")
+    (entry,) = found["results"]
+    assert found["errors"] == []
+    assert (entry["image"], entry["result"]) == (str(image), str(out / "colon.nucleus"))
+    assert 0 < entry["counts"]["nuclei"] < len(made.types)
+    assert open_result(entry["result"]).run["options"]["region"] == [10, 20, 60, 50]
+
+
+def test_one_bad_image_does_not_stop_the_others(tmp_path: Path, image: Path, weights: Path) -> None:
+    bad = tmp_path / "bad.png"
+    bad.write_text("no image")
+    given = ("--out", tmp_path / "out", "--model", weights, "--mpp", 0.25)
+    result = run("segment", bad, image, tmp_path / "missing.tif", *given, "--json")
+    assert result.exit_code == 1
+    found = json.loads(result.stdout)
+    assert [entry["image"] for entry in found["results"]] == [str(image)]
+    assert [Path(entry["image"]).name for entry in found["errors"]] == ["bad.png", "missing.tif"]
+    assert len(result.stderr.splitlines()) == 2
+    assert (tmp_path / "out" / "colon.csv").exists()
+
+
+def test_images_of_one_name_do_not_replace_each_other(
+    tmp_path: Path, image: Path, weights: Path
+) -> None:
+    twin = tmp_path / "elsewhere" / "colon.png"
+    twin.parent.mkdir()
+    twin.write_bytes(image.read_bytes())
+    given = ("--out", tmp_path / "out", "--model", weights, "--mpp", 0.25)
+    result = run("segment", image, twin, *given)
+    assert result.exit_code == 1
+    assert "would replace the result of another image" in result.stderr
+
+
+def test_image_without_nuclei_is_no_mistake(tmp_path: Path, weights: Path) -> None:
+    blank = tmp_path / "blank.png"
+    Image.fromarray(np.full((50, 60, 3), (255, 128, 128), np.uint8)).save(blank)
+    result = run("segment", blank, "--out", tmp_path / "out", "--model", weights, "--mpp", "0.25")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("blank.png: no nuclei found")
+    assert open_result(tmp_path / "out" / "blank.nucleus").table().empty
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "{weights}"], "colon does not tell its µm/px"),
+        (["--model", "{weights}", "--mpp", "-1"], "is no size of a pixel"),
+        (["--model", "nobody", "--mpp", "1"], "There are no weights 'nobody'"),
+        (["--model", "old.pth", "--mpp", "1"], "is a pickled file"),
+        (["--model", "{image}", "--mpp", "1"], "is damaged or no safetensors file"),
+        (
+            ["--model", "{weights}", "--mpp", "1", "--region", "900", "0", "5", "5"],
+            "holds no pixel of colon",
+        ),
+        (["--model", "{weights}", "--mpp", "1", "--device", "cuda:77"], "'cuda:77' cannot be used"),
+    ],
+)
+def test_segment_tells_what_to_do(
+    tmp_path: Path, image: Path, weights: Path, arguments: list[str], message: str
+) -> None:
+    given = [argument.format(weights=weights, image=image) for argument in arguments]
+    assert message in refusal("segment", image, "--out", tmp_path / "out", *given)
+    assert not list(tmp_path.glob("out/*"))
+
+
+def test_export_writes_every_format(segmented: Path, made: Tissue, tmp_path: Path) -> None:
+    files = {
+        kind: str(tmp_path / f"made.{ending}")
+        for kind, ending in {
+            "csv": "csv",
+            "geojson": "geojson",
+            "parquet": "parquet",
+            "labels": "tif",
+            "overlay": "png",
+        }.items()
+    }
+    options = [part for kind, file in files.items() for part in (f"--{kind}", file)]
+    assert answer("export", segmented, *options)["written"] == files
+    count = len(made.types)
+    assert len(pd.read_csv(files["csv"])) == count
+    assert len(pd.read_parquet(files["parquet"])) == count
+    assert len(json.loads(Path(files["geojson"]).read_text())["features"]) == count
+    assert np.array_equal(tifffile.imread(files["labels"]) > 0, made.labels > 0)
+    assert Image.open(files["overlay"]).size == (150, 120)
+
+
+def test_export_tells_what_to_do(segmented: Path, tmp_path: Path) -> None:
+    assert "Say what to write: --csv FILE" in refusal("export", segmented)
+    assert "is not a result folder" in refusal("export", tmp_path, "--csv", tmp_path / "x.csv")
+
+
+def test_evaluate_a_model(tmp_path: Path, weights: Path) -> None:
+    one = write_dataset(tmp_path / "one", {"a": tissue(80, 90, 1)}, coded=True)
+    two = write_dataset(tmp_path / "two", {"b": tissue(90, 80, 2)}, coded=True)
+    together = answer("evaluate", "--model", weights, "--data", one, two)
+    assert together["images"] == 2
+    assert together["pq"] == pytest.approx(1, abs=1e-3)
+    assert together["f1"] == {"dark": 1, "pale": 1}
+    assert answer("evaluate", "--data", one, "--model", weights, "--data", two) == together
+    shown = run("evaluate", "--model", weights, "--data", one, two).stdout
+    assert "PQ" in shown
+    assert "F1 of dark" in shown
+
+
+def test_evaluate_folders(segmented: Path, made: Tissue, tmp_path: Path) -> None:
+    truth = write_dataset(tmp_path / "truth", {"colon": made})
+    scores = answer("evaluate", "--pred", segmented.parent, "--truth", truth)
+    assert scores["per_image"][0]["name"] == "colon"
+    assert scores["aji"] == 1
+
+
+def test_scores_that_are_undefined_are_null(tmp_path: Path) -> None:
+    empty = write_dataset(
+        tmp_path / "empty", {"a": Tissue(np.zeros((9, 9), np.int32), np.array([]))}
+    )
+    scores = answer("evaluate", "--pred", empty, "--truth", empty)
+    assert scores["pq"] is None
+    assert scores["ci95"]["pq"] == [None, None]
+
+
+def test_evaluate_tells_what_to_do(tmp_path: Path) -> None:
+    assert "Give either a model and data" in refusal("evaluate")
+    assert "holds no images" in refusal(
+        "evaluate", "--data", tmp_path, "--model", quick_weights(tmp_path)
+    )
+
+
+def quick_weights(folder: Path) -> Path:
+    file = folder / "atto.safetensors"
+    save_checkpoint(file, create_model("histonext_atto", TYPES, pretrained=False))
+    return file
+
+
+RECIPE = """
+steps = 2
+batch = 1
+patch = 32
+validate_every = 1
+[options]
+pretrained = false
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    file = tmp_path / "recipe.toml"
+    file.write_text(RECIPE)
+    return file
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return write_dataset(tmp_path / "data", {name: tissue(64, 64, 1) for name in "ab"})
+
+
+def test_train_and_go_on(tmp_path: Path, data: Path, recipe: Path) -> None:
+    out = tmp_path / "run"
+    given = ("train", "--data", data, "--model", "histonext_atto", "--out", out, "--config", recipe)
+    found = answer(*given)
+    assert found["checkpoint"] == str(out / "best.safetensors")
+    assert 0 <= found["score"] <= 1
+    assert set(found["datasets"]) == {"data"}
+    assert read_card(out / "best.safetensors")["types"] == ["dark", "pale"]
+    assert "add --resume" in refusal(*given)
+    recipe.write_text(RECIPE.replace("steps = 2", "steps = 3"))
+    result = run(*given, "--resume")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("Score 0.")
+    assert "step 3: loss" in result.stderr
+    assert "step 2: loss" not in result.stderr
+
+
+def test_train_from_other_weights_takes_their_kind(tmp_path: Path, data: Path) -> None:
+    model = create_model("histonext_atto", ["pale", "dark"], pretrained=False, window=64)
+    model.mpp = 0.5
+    start = tmp_path / "start.safetensors"
+    save_checkpoint(start, model)
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(RECIPE.partition("[options]")[0])
+    out = tmp_path / "run"
+    found = run("train", "--data", data, "--out", out, "--init", start, "--config", recipe)
+    assert found.exit_code == 0, found.stderr
+    card = read_card(out / "best.safetensors")
+    assert (card["types"], card["mpp"], card["options"]) == (["pale", "dark"], 0.5, {"window": 64})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data", "{data}", "--model", "histonext_tny"], "did you mean histonext_tiny"),
+        (["--data", "nowhere"], "nowhere holds no images"),
+        (["--data", "{data}", "--config", "nowhere.toml"], "cannot be read as a recipe"),
+        (["--data", "{data}", "--resume"], "holds no run to resume"),
+        (["--data", "{data}", "--init", "weights.pt"], "is a pickled file"),
+    ],
+)
+def test_train_tells_what_to_do(
+    tmp_path: Path, data: Path, arguments: list[str], message: str
+) -> None:
+    given = [argument.format(data=data) for argument in arguments]
+    assert message in refusal("train", *given, "--out", tmp_path / "run")
+
+
+def test_models_lists_architectures_and_weights(
+    tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoints, "trained_dir", lambda: weights.parent)
+    found = answer("models")
+    assert "histonext_tiny" in found["architectures"]
+    entry = next(entry for entry in found["weights"] if entry["name"] == "decoder")
+    assert (entry["types"], entry["file"]) == (list(TYPES), str(weights))
+    shown = run("models").stdout
+    assert "histonext_xlarge" in shown
+    assert "decoder" in shown
+
+
+def test_models_tells_about_an_architecture() -> None:
+    found = answer("models", "histonext_tiny")
+    assert found["parameters"] == pytest.approx(82.6e6, rel=0.005)
+    assert found["gmac"] == pytest.approx(33.7, rel=0.05)
+    shown = run("models", "histonext_tiny").stdout
+    assert "82.5 million" in shown
+    assert "33.6 per 270 px patch" in shown
+
+
+def test_models_tells_about_weights(tmp_path: Path) -> None:
+    model = create_model("histonext_atto", TYPES, pretrained=False)
+    model.card = {
+        "licence": "BSD-3-Clause",
+        "data": {"made": {"training": 4, "validation": 1}},
+        "scores": {"score": 0.5, "datasets": {"made": {"dice": 0.8, "aji": 0.6, "pq": 0.55}}},
+    }
+    file = tmp_path / "mine.safetensors"
+    save_checkpoint(file, model)
+    found = answer("models", file)
+    assert (found["architecture"], found["mpp"]) == ("histonext_atto", 0.25)
+    assert found["parameters"] == sum(p.numel() for p in model.parameters())
+    shown = run("models", file).stdout
+    for part in ("dark, pale", "BSD-3-Clause", "made (4 images", "AJI 0.600", str(file)):
+        assert part in shown
+
+
+def test_models_tells_what_to_do(tmp_path: Path) -> None:
+    assert "did you mean histonext_tiny" in refusal("models", "histonext_tny")
+    assert "There are no weights" in refusal("models", tmp_path / "none.safetensors")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command: str) -> None:
+    result = run(command, "--help")
+    assert result.exit_code == 0
+    assert "--json" in result.stdout
+
+
+def test_program_is_installed_and_ends_with_a_status() -> None:
+    program = Path(sys.executable).with_name("napari-nucleus")
+    helped = subprocess.run([program, "--help"], capture_output=True, text=True)
+    assert helped.returncode == 0
+    assert all(command in helped.stdout for command in COMMANDS)
+    failed = subprocess.run(
+        [program, "export", "none", "--csv", "x"], capture_output=True, text=True
+    )
+    assert failed.returncode == 1
+    assert failed.stderr == "Error: none is not a result folder: segment an image to make one.\n"
