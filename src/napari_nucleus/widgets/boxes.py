@@ -1,0 +1,135 @@
+"""The fields of the forms."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from napari.layers import Image, Layer
+from napari.utils.notifications import show_error
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QFileDialog
+
+from napari_nucleus.checkpoints import (
+    DEFAULT_MODEL,
+    find_checkpoint,
+    list_checkpoints,
+    read_card,
+)
+from napari_nucleus.errors import UserError
+
+WIDTH = 280
+"""Width of a dock widget in pixels from which on its title is not cut off."""
+
+_FROM_FILE = "From file…"
+
+
+def shrinkable(box: QComboBox) -> QComboBox:
+    """Let long choices not widen the dock."""
+    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    box.setMinimumContentsLength(12)
+    return box
+
+
+class MppBox(QDoubleSpinBox):
+    """Micrometres per pixel, or not known."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setDecimals(4)
+        self.setRange(0, 100)
+        self.setSingleStep(0.05)
+        self.setSpecialValueText("unknown")
+        self.setToolTip("Micrometres per pixel: about 0.25 for a 40× scan, 0.5 for 20×")
+
+    @property
+    def mpp(self) -> float | None:
+        """µm per pixel, None while not known."""
+        return self.value() or None
+
+    @mpp.setter
+    def mpp(self, mpp: float | None) -> None:
+        self.setValue(mpp or 0)
+
+
+class ImageBox(QComboBox):
+    """The image layers of a viewer that may show a slide."""
+
+    def __init__(self, layers: Iterable[Layer]) -> None:
+        super().__init__()
+        self._images: list[Image] = []
+        shrinkable(self)
+        self.update_choices(layers)
+
+    @property
+    def layer(self) -> Image | None:
+        """The chosen layer, None where there is none."""
+        return self._images[self.currentIndex()] if self._images else None
+
+    def choose(self, layer: Image) -> None:
+        """Choose a layer."""
+        self.setCurrentIndex(self._images.index(layer))
+
+    def update_choices(self, layers: Iterable[Layer]) -> None:
+        """Follow the viewer: choose an image that is new, else keep the one chosen."""
+        images = [one for one in layers if isinstance(one, Image) and one.ndim == 2]
+        new = [one for one in images if one not in self._images]
+        kept = [one for one in images if one is self.layer]
+        blocked = self.blockSignals(True)
+        self.clear()
+        self._images = images
+        self.addItems([one.name for one in images])
+        for one in (*kept, *new)[-1:]:
+            self.choose(one)
+        self.blockSignals(blocked)
+        self.currentIndexChanged.emit(self.currentIndex())
+
+
+class ModelBox(QComboBox):
+    """Weights by name, those that ship and the user's own, or from a file."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        shrinkable(self)
+        for name, path in list_checkpoints().items():
+            self._insert(name, name, path)
+        self.setCurrentIndex(max(self.findText(DEFAULT_MODEL), 0) if self.count() else -1)
+        self.setPlaceholderText("Choose a model")
+        self.insertSeparator(self.count())
+        self.addItem(_FROM_FILE)
+        self._chosen = self.currentIndex()
+        self.activated.connect(self._on_activated)
+
+    @property
+    def checkpoint(self) -> str | None:
+        """Name or file of the chosen checkpoint, None where there is none."""
+        return self.currentData()
+
+    def choose_file(self, path: str | Path) -> None:
+        """Add a checkpoint to the choices and choose it.
+
+        Raises
+        ------
+        UserError
+            If it is none.
+        """
+        path = find_checkpoint(path)
+        read_card(path)
+        self._insert(path.stem, str(path), path)
+        self.setCurrentIndex(self.findData(str(path)))
+        self._chosen = self.currentIndex()
+
+    def _insert(self, text: str, checkpoint: str, path: Path) -> None:
+        position = max(self.count() - 2, 0)
+        self.insertItem(position, text, checkpoint)
+        self.setItemData(position, str(path), Qt.ItemDataRole.ToolTipRole)
+
+    def _on_activated(self, index: int) -> None:
+        if self.itemText(index) != _FROM_FILE:
+            self._chosen = index
+            return
+        self.setCurrentIndex(self._chosen)
+        path, _ = QFileDialog.getOpenFileName(self, "Weights", "", "Checkpoints (*.safetensors)")
+        if path:
+            try:
+                self.choose_file(path)
+            except UserError as error:
+                show_error(str(error))

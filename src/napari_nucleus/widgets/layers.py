@@ -1,0 +1,215 @@
+"""Slides and results as napari layers, the same from a widget, a reader or a sample."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from napari.components import LayerList
+from napari.layers import Image, Labels, Layer
+from napari.utils.colormaps import CyclicLabelColormap, DirectLabelColormap
+
+from napari_nucleus.result import Result
+from napari_nucleus.slides import Slide, slide_from_arrays
+
+# Labels up to this size are one array in memory, because napari paints in no other. The window
+# stands still for 20 ms per megapixel while napari finds the outlines in it.
+_PAINTABLE = 2**23
+
+# The first level of this size is read at once and kept, so that zooming out reads no file.
+_OVERVIEW = 2**24
+
+_PLACE = ("affine", "rotate", "scale", "shear", "translate", "units")
+
+_OUTLINE = [0.05, 0.05, 0.1, 1]
+
+
+def image_layer(slide: Slide) -> Image:
+    """Return a slide as an image layer at its true scale, with `path` and `mpp` as metadata.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be decoded.
+    """
+    levels = with_overview(slide).levels
+    multiscale = len(levels) > 1
+    return Image(
+        list(levels) if multiscale else levels[0].compute(),
+        name=slide.name,
+        rgb=True,
+        multiscale=multiscale,
+        metadata={"path": slide.path and str(slide.path), "mpp": slide.mpp},
+        **placement(slide.mpp),
+    )
+
+
+def with_overview(slide: Slide) -> Slide:
+    """Return the slide with its smaller levels in memory.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be decoded.
+    """
+    large = [level for level in slide.levels if level.shape[0] * level.shape[1] > _OVERVIEW]
+    height, width, _ = slide.levels[len(large)].shape
+    overview = slide.read(0, 0, width, height, level=len(large))
+    return slide_from_arrays([*large, overview], slide.mpp, slide.name, slide.path)
+
+
+def placement(mpp: float | None) -> dict[str, Any]:
+    """Return scale and unit of a layer, in micrometres where they are known."""
+    return {} if mpp is None else {"scale": (mpp, mpp), "units": ("um", "um")}
+
+
+def placement_of(layer: Layer) -> dict[str, Any]:
+    """Return what puts another layer exactly where `layer` lies."""
+    return {name: getattr(layer, name) for name in _PLACE}
+
+
+def nuclei_layers(result: Result, place: Mapping[str, Any]) -> tuple[Labels, Labels]:
+    """Return a result as two label layers, the lower one first.
+
+    Parameters
+    ----------
+    result
+        The result. Where it is large, its labels are read when they are looked at.
+    place
+        Where the layers lie: `placement` or `placement_of`.
+
+    Returns
+    -------
+    nuclei
+        The labels, as dark outlines, with the table as features: row k for label k.
+    classes
+        For each pixel, the number of its nucleus's type in the order of `Result.types`, from 1 on;
+        0 is background. In the colours of the types, which shine through to the outlines: those
+        stay a shade of their type however far one zooms out.
+    """
+    table = result.table()
+    lookup = _numbers_of_types(table, list(result.types))
+    if np.prod(result.shape) <= _PAINTABLE:
+        labels: Any = result.read_labels(0, 0, *result.shape[::-1])
+        types: Any = lookup[labels]
+    else:
+        labels = list(result.labels)
+        types = [level.map_blocks(lookup.__getitem__, dtype=np.uint8) for level in labels]
+    shared = {"multiscale": isinstance(labels, list), **place}
+    metadata = {
+        "result": str(result.path),
+        "types": result.types,
+        "counts": result.run["counts"],
+    }
+    nuclei = Labels(
+        labels,
+        name="nuclei",
+        # One colour for all: one for each takes napari a quarter of a second per 50,000.
+        colormap=CyclicLabelColormap(colors=[[0, 0, 0, 0], _OUTLINE]),
+        opacity=1,
+        features=_by_label(table),
+        metadata={"shows": "nuclei", **metadata},
+        **shared,
+    )
+    nuclei.contour = 2
+    colors: dict[int | None, str] = {None: "transparent", 0: "transparent"}
+    colors |= enumerate(result.types.values(), 1)
+    classes = Labels(
+        types,
+        name="classes",
+        colormap=DirectLabelColormap(color_dict=colors),
+        opacity=0.5,
+        features=pd.DataFrame({"type": ["", *result.types]}),
+        metadata={"shows": "classes", **metadata},
+        **shared,
+    )
+    return nuclei, classes
+
+
+def result_of(layer: Layer) -> Path | None:
+    """Return the result folder that an image or its labels belong to."""
+    folder = layer.metadata.get("result")
+    return None if folder is None else Path(folder)
+
+
+def labels_of(folder: Path | None, shows: str, layers: Iterable[Layer]) -> Labels | None:
+    """Return the layer that shows the `nuclei` or `classes` of a result, None without one."""
+    if folder is None:
+        return None
+    labels = (one for one in layers if isinstance(one, Labels) and result_of(one) == folder)
+    return next((one for one in labels if one.metadata.get("shows") == shows), None)
+
+
+def show_steps(
+    result: Result, found: Sequence[Labels], image: Image, layers: LayerList
+) -> Iterator[None]:
+    """Put the layers of a result above its image, or into those of the result that it replaces.
+
+    Parameters
+    ----------
+    result
+        The result.
+    found
+        Its `nuclei_layers`.
+    image
+        The layer that was segmented.
+    layers
+        Those of the viewer.
+
+    Yields
+    ------
+    None
+        Where the window should live before the next step: napari takes 0.1 s to add a layer, and
+        as much to draw it.
+    """
+    replaced = (result.path, result_of(image))
+    above = layers.index(image) + 1 if image in layers else len(layers)
+    for position, new in enumerate(found, above):
+        shown = [labels_of(folder, new.metadata["shows"], layers) for folder in replaced]
+        earlier = next((one for one in shown if one is not None), None)
+        if earlier is not None:
+            _renew(earlier, new)
+        else:
+            new.visible = False
+            layers.insert(position, new)
+            yield
+            new.visible = True
+        yield
+    image.metadata["result"] = str(result.path)
+    # The status bar tells of the selected layer's nucleus under the mouse.
+    layers.selection.active = labels_of(result.path, "nuclei", layers)
+
+
+def _renew(layer: Labels, new: Labels) -> None:
+    """Let a layer show another result of its image, in the way that the user has set up.
+
+    To remove it and add the other one is slower, and some versions of Mesa's OpenGL crash on it.
+    """
+    layer.data = new.data
+    layer.features = new.features
+    if layer.metadata["types"] != new.metadata["types"]:
+        layer.colormap = new.colormap
+    layer.metadata.update(new.metadata)
+    for name in _PLACE:
+        setattr(layer, name, getattr(new, name))
+
+
+def _numbers_of_types(table: pd.DataFrame, types: list[str]) -> np.ndarray:
+    """Return the number of the type of every label, 0 for background, as uint8."""
+    numbers = np.zeros(table["label"].max() + 1 if len(table) else 1, np.uint8)
+    numbers[table["label"]] = table["type"].map({name: i for i, name in enumerate(types, 1)})
+    return numbers
+
+
+def _by_label(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table with row k for label k: napari finds the features of a label there."""
+    labels = table["label"].to_numpy()
+    rows = pd.DataFrame(index=range(labels.max(initial=0) + 1))
+    for name, column in table.items():
+        found = column.to_numpy()
+        empty: Any = {"f": np.nan, "O": ""}.get(found.dtype.kind, 0)
+        values = np.full(len(rows), empty, found.dtype)
+        values[labels] = found
+        rows[name] = values
+    return rows

@@ -1,0 +1,162 @@
+"""Dock widget *Open slide*."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from napari.components import ViewerModel
+from napari.qt.threading import create_worker
+from napari.utils.notifications import show_error
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QImage, QPixmap
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFileDialog,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_nucleus.errors import UserError
+from napari_nucleus.slides import Slide, open_slide
+from napari_nucleus.widgets.boxes import WIDTH, MppBox, shrinkable
+from napari_nucleus.widgets.layers import image_layer, with_overview
+from napari_nucleus.widgets.recent import recent_slides, remember
+
+_THUMBNAIL = 240
+_FILTER = "Slides (*.svs *.ndpi *.tif *.tiff *.png *.jpg *.jpeg);;All files (*)"
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What is shown of a file before it is opened, or why it cannot be."""
+
+    path: Path
+    slide: Slide | None = None
+    thumbnail: np.ndarray | None = None
+    problem: str = ""
+
+
+def preview(path: Path) -> Preview:
+    """Read of a file what is shown before it is opened."""
+    try:
+        slide = with_overview(open_slide(path))
+        return Preview(path, slide, slide.thumbnail(_THUMBNAIL))
+    except UserError as error:
+        return Preview(path, problem=str(error))
+
+
+class OpenSlideWidget(QWidget):
+    """Shows what a slide is before it is opened at its true scale.
+
+    Parameters
+    ----------
+    napari_viewer
+        Where it becomes a layer.
+    """
+
+    def __init__(self, napari_viewer: ViewerModel) -> None:
+        super().__init__()
+        self._viewer = napari_viewer
+        self._path: Path | None = None
+        self._slide: Slide | None = None
+        self.recent = shrinkable(QComboBox())
+        self.browse_button = QPushButton("Browse…")
+        self.picture = QLabel()
+        self.size_label = QLabel()
+        self.levels_label = QLabel()
+        self.mpp = MppBox()
+        self.open_button = QPushButton("Open")
+        self._lay_out()
+        self._fill_recent()
+        self._show(Preview(Path(), problem="Choose a slide to see what it holds."))
+        self.recent.activated.connect(lambda index: self.look_at(self.recent.itemData(index)))
+        self.browse_button.clicked.connect(self._browse)
+        self.open_button.clicked.connect(self.open)
+
+    def look_at(self, path: str | Path) -> None:
+        """Show what a file holds, as soon as it has been read."""
+        self._path = Path(path)
+        self._show(Preview(self._path, problem=f"Reading {self._path.name}…"))
+        create_worker(preview, self._path, _connect={"returned": self._on_preview})
+
+    def open(self) -> None:
+        """Add the slide that is shown as an image layer."""
+        if self._slide is None or self._slide.path is None:
+            return
+        try:
+            self._viewer.add_layer(image_layer(replace(self._slide, mpp=self.mpp.mpp)))
+            remember(self._slide.path)
+        except UserError as error:
+            show_error(str(error))
+        self._fill_recent()
+
+    def _browse(self) -> None:
+        folder = str(self._path.parent) if self._path else ""
+        path, _ = QFileDialog.getOpenFileName(self, "Open slide", folder, _FILTER)
+        if path:
+            self.look_at(path)
+
+    def _on_preview(self, found: Preview) -> None:
+        if found.path != self._path:  # another one was chosen meanwhile
+            return
+        self._show(found)
+        if found.problem:
+            show_error(found.problem)
+
+    def _show(self, found: Preview) -> None:
+        slide = self._slide = found.slide
+        self.open_button.setEnabled(slide is not None)
+        self.mpp.setEnabled(slide is not None and slide.mpp is None)
+        self.mpp.mpp = slide.mpp if slide else None
+        self.size_label.setText(_size(slide) if slide else "–")
+        self.levels_label.setText(str(len(slide.levels)) if slide else "–")
+        self.picture.setText(found.problem)
+        if found.thumbnail is not None:
+            self.picture.setPixmap(_pixmap(found.thumbnail))
+
+    def _fill_recent(self) -> None:
+        self.recent.clear()
+        for path in recent_slides():
+            self.recent.addItem(path.name, str(path))
+            last = self.recent.count() - 1
+            self.recent.setItemData(last, str(path), Qt.ItemDataRole.ToolTipRole)
+        self.recent.setEnabled(self.recent.count() > 0)
+        self.recent.setPlaceholderText("Recent slides" if self.recent.count() else "None yet")
+        self.recent.setCurrentIndex(-1)
+
+    def _lay_out(self) -> None:
+        self.picture.setFixedHeight(_THUMBNAIL)
+        self.picture.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.picture.setWordWrap(True)
+        choice = QHBoxLayout()
+        choice.addWidget(self.recent, 1)
+        choice.addWidget(self.browse_button)
+        facts = QFormLayout()
+        facts.addRow("Size", self.size_label)
+        facts.addRow("Levels", self.levels_label)
+        facts.addRow("µm/px", self.mpp)
+        rows = QVBoxLayout(self)
+        rows.addLayout(choice)
+        rows.addWidget(self.picture)
+        rows.addLayout(facts)
+        rows.addWidget(self.open_button)
+        rows.addStretch()
+        self.setMinimumWidth(WIDTH)
+
+
+def _size(slide: Slide) -> str:
+    height, width = slide.shape
+    pixels = f"{width:,} × {height:,} px"
+    if slide.mpp is None:
+        return pixels
+    return f"{pixels} ({width * slide.mpp / 1000:.2f} × {height * slide.mpp / 1000:.2f} mm)"
+
+
+def _pixmap(rgb: np.ndarray) -> QPixmap:
+    height, width, _ = rgb.shape
+    data = np.ascontiguousarray(rgb).tobytes()
+    return QPixmap.fromImage(QImage(data, width, height, 3 * width, QImage.Format.Format_RGB888))

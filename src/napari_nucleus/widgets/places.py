@@ -1,0 +1,44 @@
+"""Where results go."""
+
+import os
+import re
+from itertools import count
+from pathlib import Path
+
+import platformdirs
+
+from napari_nucleus.errors import UserError
+from napari_nucleus.result import open_result
+from napari_nucleus.slides import Slide
+
+
+def result_folder(slide: Slide, earlier: Path | None = None) -> Path:
+    """Return the folder for a result: beside the image where one may write, else in Documents.
+
+    A result of the same image is to be replaced, unless it was corrected by hand. Everything else
+    with that name stays: the new one gets a number.
+
+    Parameters
+    ----------
+    slide
+        The image.
+    earlier
+        A result of it, where one is known.
+    """
+    folder = None if slide.path is None else slide.path.resolve().parent
+    if folder is None or not os.access(folder, os.W_OK):
+        folder = platformdirs.user_documents_path() / "napari-nucleus"
+    name = re.sub(r"[^\w .-]", "_", slide.name)  # layers may be called anything
+    paths = (folder / f"{name}{'' if n == 1 else f'-{n}'}.nucleus" for n in count(1))
+    return next(path for path in paths if not path.exists() or _replaceable(path, slide, earlier))
+
+
+def _replaceable(path: Path, slide: Slide, earlier: Path | None) -> bool:
+    try:
+        result = open_result(path)
+    except UserError:  # damaged, or something else
+        return False
+    source = result.run["source"]["path"]
+    same_image = path == earlier or (slide.path and source == str(slide.path.resolve()))
+    edits = path / "edits.jsonl"
+    return bool(same_image) and not (edits.exists() and edits.stat().st_size)

@@ -1,0 +1,57 @@
+"""What napari opens by drag and drop: result folders and slides."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from napari.layers import Image, Layer
+from napari.utils.notifications import show_error
+
+from napari_nucleus.errors import UserError
+from napari_nucleus.result import Result, open_result
+from napari_nucleus.slides import open_slide
+from napari_nucleus.widgets.layers import image_layer, nuclei_layers, placement
+
+Reader = Callable[[str], list[Any]]
+
+
+def read_result(path: str | Sequence[str]) -> Reader | None:
+    """Return what opens a result folder with its image, if that is still where it was."""
+    return _reader(path, _result_layers)
+
+
+def read_slide(path: str | Sequence[str]) -> Reader | None:
+    """Return what opens a slide at its true scale."""
+    return _reader(path, lambda file: [image_layer(open_slide(file))])
+
+
+def _reader(path: str | Sequence[str], read: Callable[[str], list[Layer]]) -> Reader | None:
+    """Return `read` with problems shown in one line; None for a stack of several files."""
+
+    def read_or_tell(file: str) -> list[Any]:
+        try:
+            return read(file)
+        except UserError as error:
+            show_error(str(error))
+            return [(None,)]  # napari's sign for: this was dealt with, and there is no layer
+
+    return read_or_tell if isinstance(path, str) else None
+
+
+def _result_layers(path: str) -> list[Layer]:
+    result = open_result(path)
+    image = _image_of(result)
+    labels = nuclei_layers(result, placement(result.mpp))
+    return [*labels] if image is None else [image, *labels]
+
+
+def _image_of(result: Result) -> Image | None:
+    source = result.run["source"]["path"]
+    if source is None or not Path(source).is_file():
+        return None
+    slide = open_slide(source, mpp=result.mpp)
+    if slide.shape != result.shape:  # another image has taken its name
+        return None
+    layer = image_layer(slide)
+    layer.metadata["result"] = str(result.path)
+    return layer

@@ -1,0 +1,76 @@
+"""Which part of an image layer is meant: what is in view, or what a shape covers."""
+
+import math
+from collections.abc import Iterable
+from itertools import product
+from typing import Any
+
+import numpy as np
+from napari.components import ViewerModel
+from napari.layers import Image, Shapes
+
+from napari_nucleus.errors import UserError
+
+Region = tuple[int, int, int, int]
+"""x, y, width and height in level-0 pixels."""
+
+
+def visible_region(viewer: ViewerModel, layer: Image) -> Region:
+    """Return the part of a layer that the canvas shows.
+
+    Raises
+    ------
+    UserError
+        If it shows nothing of it.
+    """
+    camera = viewer.scene.camera
+    center = np.array(camera.center[-2:])
+    half = np.array(viewer.canvas.size) / camera.zoom / 2
+    corners = [center + half * signs for signs in product((-1, 1), repeat=2)]
+    region = _bounding_region(layer, corners)
+    if region is None:
+        raise UserError(f"Nothing of {layer.name} is in view: move it into view.")
+    return region
+
+
+def shape_region(viewer: ViewerModel, layer: Image) -> Region:
+    """Return the rectangle around the selected shape, or around the only one.
+
+    Raises
+    ------
+    UserError
+        If it is not clear which shape is meant, or it lies beside the layer.
+    """
+    shapes = _shapes_layer(viewer)
+    chosen = sorted(shapes.selected_data) or range(len(shapes.data))
+    if not len(chosen):
+        raise UserError(f"There is no shape on {shapes.name}: draw one around what to segment.")
+    if len(chosen) > 1:
+        raise UserError(f"{shapes.name} has several shapes: select the one to segment in.")
+    vertices = [shapes.data_to_world(vertex) for vertex in shapes.data[chosen[0]]]
+    region = _bounding_region(layer, vertices)
+    if region is None:
+        raise UserError(f"The shape lies beside {layer.name}: draw it on the image.")
+    return region
+
+
+def _shapes_layer(viewer: ViewerModel) -> Shapes:
+    """Return the selected shapes layer, or the topmost one."""
+    active = viewer.layers.selection.active
+    candidates = [one for one in (*viewer.layers, active) if isinstance(one, Shapes)]
+    if not candidates:
+        raise UserError("There is no shapes layer: add one and draw around what to segment.")
+    return candidates[-1]
+
+
+def _bounding_region(layer: Image, points: Iterable[Any]) -> Region | None:
+    """Return the pixels of a layer that a box around points in world coordinates touches."""
+    inside = np.array([layer.world_to_data(point) for point in points])
+    # napari's data coordinates count from the centre of the first pixel.
+    top, left = np.maximum(np.floor(inside.min(0) + 0.5), 0)
+    height, width = layer.level_shapes[0][:2]
+    bottom = min(math.ceil(inside[:, 0].max() + 0.5), height)
+    right = min(math.ceil(inside[:, 1].max() + 0.5), width)
+    if bottom <= top or right <= left:
+        return None
+    return int(left), int(top), int(right - left), int(bottom - top)

@@ -1,0 +1,22 @@
+"""What napari saves layers as."""
+
+from typing import Any
+
+from napari_nucleus import export
+from napari_nucleus.errors import UserError
+from napari_nucleus.result import open_result
+
+
+def write_csv(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
+    """Write the table that belongs to a `nuclei` layer.
+
+    Raises
+    ------
+    UserError
+        If the layer was not made by this plugin, or the file cannot be written.
+    """
+    folder = attributes["metadata"].get("result")
+    if folder is None:
+        raise UserError(f"{attributes['name']} has no table of nuclei: choose the layer 'nuclei'.")
+    export.write_csv(open_result(folder), path)
+    return [path]
