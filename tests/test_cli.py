@@ -304,9 +304,12 @@ def test_models_lists_architectures_and_weights(
     assert "histonext_tiny" in found["architectures"]
     entry = next(entry for entry in found["weights"] if entry["name"] == "decoder")
     assert (entry["types"], entry["file"]) == (list(TYPES), str(weights))
-    shown = run("models").stdout
-    assert "histonext_xlarge" in shown
-    assert "decoder" in shown
+    (weights.parent / "broken.safetensors").write_text("half")
+    shown = run("models")
+    assert shown.exit_code == 0
+    assert "histonext_xlarge" in shown.stdout
+    assert "decoder" in shown.stdout
+    assert "broken.safetensors is damaged" in shown.stderr
 
 
 def test_models_tells_about_an_architecture() -> None:

@@ -14,7 +14,6 @@ from napari_nucleus.models import create_model
 from napari_nucleus.overlap import Overlap
 from napari_nucleus.result import Result, open_result
 from napari_nucleus.slides import Slide, slide_from_arrays
-from napari_nucleus.tiles import Box, Grid
 from tests.tissue import Decoder, Tissue, tissue
 
 
@@ -68,15 +67,18 @@ def test_network_sees_a_place_the_same_way_in_every_tile() -> None:
     """Up to what lies beyond the margin, which a network's 7x7 kernels reach a little."""
     torch.manual_seed(0)
     model = create_model("histonext_atto", pretrained=False).eval()
-    slide = slide_from_arrays([tissue(256, 320).stained()], 0.25)
-    grid = Grid(Box(0, 0, 320, 256), slide.shape, 1)
-    maps = np.zeros((2, 256, 320), np.float32)
-    for whole, side in zip(maps, (96, 320), strict=True):
-        for tile, found in inference._maps(slide, grid, list(grid.tiles(side, 64)), model):
-            core, window = tile.core, tile.window
-            part = found["np"][core.y0 - window.y0 :, core.x0 - window.x0 :]
-            whole[core.y0 : core.y1, core.x0 : core.x1] = part[: core.height, : core.width]
-    assert np.abs(maps[0] - maps[1]).mean() < 0.01 * maps[1].std()
+    image = tissue(256, 320).stained()
+    small, large = (inference.predict_image(image, model, tile)["np"] for tile in (96, 320))
+    assert np.abs(small - large).mean() < 0.01 * large.std()
+
+
+def test_maps_of_an_image_are_put_together_from_its_tiles(made: Tissue) -> None:
+    image = made.coded()
+    whole = Decoder().predict(torch.from_numpy(image).movedim(-1, 0)[None])[0]
+    pieces = inference.predict_image(image, Decoder(), tile=96)
+    assert pieces.keys() == whole.keys()
+    for key, values in whole.items():
+        assert np.array_equal(pieces[key], values)
 
 
 def test_table_describes_the_labels(made: Tissue, slide: Slide, tmp_path: Path) -> None:

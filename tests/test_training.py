@@ -14,6 +14,7 @@ from napari_nucleus.checkpoints import load_checkpoint, read_card
 from napari_nucleus.datasets import UNKNOWN, Folder
 from napari_nucleus.errors import UserError
 from napari_nucleus.models import create_model
+from napari_nucleus.models.histonext import HistoNeXt
 from napari_nucleus.recipe import Recipe
 from napari_nucleus.training import Step, _spread, branch_losses, split, train, train_steps
 from tests.tissue import tissue, write_dataset
@@ -135,6 +136,17 @@ def test_loss_that_is_no_number_stops_the_run(data: Path, tmp_path: Path) -> Non
     with pytest.raises(UserError, match=r"The loss is not a number at step \d: lower the"):
         done.extend(steps)
     assert load_checkpoint(tmp_path / "last.safetensors").name == "histonext_atto"
+
+
+def test_batch_too_large_for_the_memory_is_told(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(HistoNeXt, "forward", full)
+    with pytest.raises(UserError, match="lower batch or patch in the recipe"):
+        train(SHORT, [data], tmp_path)
 
 
 def test_training_goes_on_from_other_weights(unbroken: Path, data: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from napari_nucleus.errors import UserError
 from napari_nucleus.measure import measure
 from napari_nucleus.models import NucleusModel
 from napari_nucleus.result import Result, ResultWriter
-from napari_nucleus.slides import Slide, open_slide
+from napari_nucleus.slides import Slide, open_slide, slide_from_arrays
 from napari_nucleus.tiles import Box, Grid, Tile
 from napari_nucleus.types import type_colors
 
@@ -160,6 +160,40 @@ def segment_steps(
             stitcher.add(piece, maps)
             yield Progress(done, len(tiles), stitcher.count)
         return writer.finish(seconds={"total": round(time.perf_counter() - started, 2)})
+
+
+def predict_image(
+    image: np.ndarray, network: NucleusModel, tile: int = TILE
+) -> dict[str, np.ndarray]:
+    """Compute a network's maps of an image that fits into memory, tile by tile.
+
+    Parameters
+    ----------
+    image
+        Uint8 (H, W, 3) at the network's µm/px.
+    network
+        In evaluation mode.
+    tile
+        Side of a tile's core in pixels.
+
+    Returns
+    -------
+    dict
+        What `NucleusModel.nuclei` takes.
+    """
+    height, width = image.shape[:2]
+    slide = slide_from_arrays([image], network.mpp)
+    grid = Grid(Box(0, 0, width, height), (height, width), 1)
+    whole: dict[str, np.ndarray] = {}
+    for piece, maps in _maps(slide, grid, list(grid.tiles(tile, MARGIN)), network):
+        core, window = piece.core, piece.window
+        left, top = core.x0 - window.x0, core.y0 - window.y0
+        for key, part in maps.items():
+            if key not in whole:
+                whole[key] = np.empty((*part.shape[:-2], height, width), part.dtype)
+            own = part[..., top : top + core.height, left : left + core.width]
+            whole[key][..., core.y0 : core.y1, core.x0 : core.x1] = own
+    return whole
 
 
 def _region(slide: Slide, region: tuple[int, int, int, int] | None) -> Box:

@@ -148,20 +148,17 @@ def train_steps(
             group["lr"] = recipe.lr * _schedule(step, recipe)
         batch = _to(sampler.draw(recipe.batch, rng), place)
         batch.images = restain(batch.images)
-        model.train()
-        with torch.autocast(place.type, dtype=autocast_dtype(place)):
-            logits = model(batch.images.contiguous(memory_format=torch.channels_last))
-        parts = branch_losses(logits, batch, recipe)
-        total = torch.stack(list(parts.values())).sum()
-        if not torch.isfinite(total):
+        try:
+            parts = _learn(model, optimizer, batch, recipe)
+        except torch.OutOfMemoryError as error:
+            raise UserError(
+                "The GPU's memory does not hold a batch: lower batch or patch in the recipe."
+            ) from error
+        if parts is None:
             raise UserError(
                 f"The loss is not a number at step {step + 1}: lower the learning rate, and start "
                 f"again in another folder. What was saved until then stays in {out}."
             )
-        optimizer.zero_grad(set_to_none=True)
-        total.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
         average.update_parameters(model)
         scores = None
         if (step + 1) % recipe.validate_every == 0 or step + 1 == recipe.steps:
@@ -180,9 +177,8 @@ def train_steps(
                     "optimizer": optimizer.state_dict(),
                 }
             )
-        values = {key: float(value.detach()) for key, value in parts.items()}
-        run.add(step + 1, values, scores)
-        yield Step(step + 1, recipe.steps, values, scores)
+        run.add(step + 1, parts, scores)
+        yield Step(step + 1, recipe.steps, parts, scores)
     chosen = load_checkpoint(run.best).to(place)
     chosen.instances = fit_instances(chosen, validation)
     chosen.card["scores"] = validate(chosen, validation)
@@ -264,6 +260,25 @@ def _start(recipe: Recipe, init: NucleusModel | None) -> NucleusModel:
 
 def _described(name: str, types: tuple[str, ...]) -> str:
     return f"{name} with types {', '.join(types)}" if types else f"{name} without types"
+
+
+def _learn(
+    model: NucleusModel, optimizer: torch.optim.Optimizer, batch: Batch, recipe: Recipe
+) -> dict[str, float] | None:
+    """Take a step, and return the loss of every branch; None, and no step, if it is no number."""
+    model.train()
+    device = batch.images.device.type
+    with torch.autocast(device, dtype=autocast_dtype(batch.images.device)):
+        logits = model(batch.images.contiguous(memory_format=torch.channels_last))
+    parts = branch_losses(logits, batch, recipe)
+    total = torch.stack(list(parts.values())).sum()
+    if not torch.isfinite(total):
+        return None
+    optimizer.zero_grad(set_to_none=True)
+    total.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    return {key: float(value.detach()) for key, value in parts.items()}
 
 
 def _schedule(step: int, recipe: Recipe) -> float:

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
 from napari_nucleus.datasets import Sample, type_index
+from napari_nucleus.inference import predict_image
 from napari_nucleus.metrics import mean
 from napari_nucleus.models import NucleusModel
 from napari_nucleus.scoring import ImageScore, Nuclei, score_image, summarize
@@ -43,8 +43,7 @@ def validate(model: NucleusModel, samples: Sequence[Sample]) -> dict[str, Any]:
 
 def predict_maps(model: NucleusModel, samples: Iterable[Sample]) -> list[Maps]:
     """Return the model's maps of every sample."""
-    images = (torch.from_numpy(sample.image.copy()).movedim(-1, 0)[None] for sample in samples)
-    return [model.predict(image)[0] for image in images]
+    return [predict_image(sample.image, model) for sample in samples]
 
 
 def score_maps(

@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from napari_nucleus.checkpoints import find_checkpoint, list_checkpoints, read_card, trained_dir
-from napari_nucleus.cli.app import Json
+from napari_nucleus.cli.app import Json, complain
 from napari_nucleus.cli.console import out, print_json, say
 from napari_nucleus.errors import UserError
 
@@ -43,7 +43,12 @@ def models(
 def _listed() -> dict[str, Any]:
     from napari_nucleus.models import list_models
 
-    weights = [_weights(name, file) for name, file in list_checkpoints().items()]
+    weights = []
+    for name, file in list_checkpoints().items():
+        try:
+            weights.append(_weights(name, file))
+        except UserError as error:  # the others are still to be had
+            complain(error)
     return {"architectures": list_models(), "weights": weights, "folder": trained_dir()}
 
 
