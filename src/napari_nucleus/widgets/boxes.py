@@ -72,7 +72,7 @@ class ImageBox(QComboBox):
         """Follow the viewer: choose an image that is new, else keep the one chosen."""
         images = [one for one in layers if isinstance(one, Image) and one.ndim == 2]
         new = [one for one in images if one not in self._images]
-        kept = [one for one in images if one is self.layer]
+        kept = [one for one in images if one == self.layer]
         blocked = self.blockSignals(True)
         self.clear()
         self._images = images

@@ -143,7 +143,7 @@ class SegmentWidget(QWidget):
 
     def _on_layer_chosen(self) -> None:
         image = self.layer.layer
-        if image is not self._image:
+        if image != self._image:
             self._image = image
             self.mpp.mpp = image and layer_mpp(image)
         self._show_result()

@@ -1,0 +1,118 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from napari.viewer import Viewer
+from PIL import Image
+from pytestqt.qtbot import QtBot
+from qtpy.QtCore import Qt
+
+from napari_nucleus.widgets.open_slide import OpenSlideWidget
+from napari_nucleus.widgets.recent import recent_slides, remember
+
+Told = Callable[[], list[str]]
+PIXELS = np.random.default_rng(0).integers((0, 50, 90), (99, 150, 255), (400, 600, 3), np.uint8)
+
+
+@pytest.fixture
+def opener(viewer: Viewer) -> OpenSlideWidget:
+    widget = OpenSlideWidget(viewer)
+    viewer.window.add_dock_widget(widget)
+    return widget
+
+
+def write(path: Path, mpp: float | None = None) -> Path:
+    image = Image.fromarray(PIXELS)
+    if mpp is not None:
+        image.info["dpi"] = (25400 / mpp,) * 2
+    image.save(path, dpi=image.info.get("dpi"))
+    return path
+
+
+def look_at(opener: OpenSlideWidget, path: Path, qtbot: QtBot) -> None:
+    opener.look_at(path)
+    qtbot.waitUntil(lambda: not opener.picture.text().startswith("Reading"), timeout=20_000)
+
+
+def test_a_slide_is_shown_before_it_is_opened(
+    opener: OpenSlideWidget, viewer: Viewer, tmp_path: Path, qtbot: QtBot
+) -> None:
+    look_at(opener, write(tmp_path / "colon.png", 0.5), qtbot)
+    assert opener.size_label.text() == "600 × 400 px (0.30 × 0.20 mm)"
+    assert opener.levels_label.text() == "1"
+    assert opener.mpp.mpp == pytest.approx(0.5, rel=1e-3)
+    assert not opener.mpp.isEnabled()
+    shown = opener.picture.pixmap().toImage()
+    assert (shown.width(), shown.height()) == (240, 160)
+    # the whole of it, in its colours
+    mean = shown.scaled(1, 1, transformMode=Qt.TransformationMode.SmoothTransformation)
+    assert mean.pixelColor(0, 0).getRgb()[:3] == pytest.approx(PIXELS.mean((0, 1)), abs=4)
+    assert not viewer.layers
+    opener.open_button.click()
+    (layer,) = viewer.layers
+    assert layer.name == "colon"
+    assert layer.scale == pytest.approx((0.5, 0.5), rel=1e-3)
+
+
+def test_unknown_scale_can_be_typed_in(
+    opener: OpenSlideWidget, viewer: Viewer, tmp_path: Path, qtbot: QtBot
+) -> None:
+    look_at(opener, write(tmp_path / "colon.png"), qtbot)
+    assert opener.mpp.text() == "unknown"
+    assert opener.mpp.isEnabled()
+    opener.mpp.setValue(0.2527)
+    opener.open_button.click()
+    (layer,) = viewer.layers
+    assert tuple(layer.scale) == (0.2527, 0.2527)
+    assert layer.metadata["mpp"] == 0.2527
+
+
+def test_what_is_no_slide_is_one_line(
+    opener: OpenSlideWidget, viewer: Viewer, tmp_path: Path, qtbot: QtBot, told: Told
+) -> None:
+    look_at(opener, write(tmp_path / "colon.png", 0.5), qtbot)
+    (tmp_path / "notes.svs").write_text("no image")
+    look_at(opener, tmp_path / "notes.svs", qtbot)
+    (message,) = told()
+    assert message.startswith("notes.svs is no PNG")
+    assert opener.picture.text() == message
+    assert not opener.open_button.isEnabled()
+    assert opener.size_label.text() == "–"
+
+
+def test_the_file_chosen_last_is_shown(
+    opener: OpenSlideWidget, tmp_path: Path, qtbot: QtBot
+) -> None:
+    """However long another one takes."""
+    opener.look_at(write(tmp_path / "first.png"))
+    look_at(opener, write(tmp_path / "second.png", 0.5), qtbot)
+    qtbot.wait(300)
+    assert opener.mpp.mpp == pytest.approx(0.5, rel=1e-3)
+
+
+def test_opened_slides_are_offered_again(
+    opener: OpenSlideWidget, viewer: Viewer, tmp_path: Path, qtbot: QtBot
+) -> None:
+    for name in ("a.png", "b.png"):
+        look_at(opener, write(tmp_path / name, 0.5), qtbot)
+        opener.open_button.click()
+    other = OpenSlideWidget(viewer)
+    viewer.window.add_dock_widget(other, name="other")
+    assert [other.recent.itemText(i) for i in range(other.recent.count())] == ["b.png", "a.png"]
+    other.recent.activated.emit(1)
+    qtbot.waitUntil(other.open_button.isEnabled, timeout=20_000)
+    other.open_button.click()
+    assert [path.name for path in recent_slides()] == ["a.png", "b.png"]
+
+
+def test_recent_slides_are_few_and_exist(tmp_path: Path, home: Path) -> None:
+    assert recent_slides() == []
+    for number in range(12):
+        (tmp_path / f"{number}.svs").touch()
+        remember(tmp_path / f"{number}.svs")
+    assert [path.stem for path in recent_slides()] == [str(n) for n in range(11, 1, -1)]
+    (tmp_path / "7.svs").unlink()
+    assert tmp_path / "7.svs" not in recent_slides()
+    (home / "state" / "recent.json").write_text("[")
+    assert recent_slides() == []
