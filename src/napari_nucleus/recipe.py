@@ -58,6 +58,8 @@ class Recipe:
         Share of a dataset kept for validation where the recipe names no images of it.
     data
         Dataset folder name to how that folder is read; see `Folder`.
+    card
+        What the checkpoint's model card shall say besides: licence, credit, command.
     """
 
     model: str = "histonext_atto"
@@ -78,6 +80,7 @@ class Recipe:
     seed: Annotated[int, Field(ge=0)] = 0
     holdout: Share = 0.2
     data: dict[str, dict[str, Any]] = field(default_factory=dict)
+    card: dict[str, str] = field(default_factory=dict)
 
     def folder(self, path: Path) -> Folder:
         """Return how the dataset folder at `path` is read.

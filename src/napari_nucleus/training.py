@@ -121,6 +121,7 @@ def train_steps(
         recipe = replace(recipe, types=find_types(folders))
     training, validation = split(recipe, folders)
     about = {
+        **recipe.card,
         "version": version("napari-nucleus"),
         "data": _counts(training, validation),
         "recipe": asdict(recipe),

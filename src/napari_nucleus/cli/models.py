@@ -117,7 +117,7 @@ def _show(found: dict[str, Any]) -> None:
         rows["µm/px"] = f"{found['mpp']:g}"
         rows |= {
             key: _in_words(found["card"][key])
-            for key in ("licence", "data", "command", "version")
+            for key in ("licence", "credit", "data", "command", "version")
             if key in found["card"]
         }
         for name, scores in (found["scores"] or {}).get("datasets", {}).items():
