@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,10 @@ class Slide:
 
     def digest(self) -> str:
         """Return the SHA-256 of the file, or of size and pixels where there is no file."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
         if self.path is not None and self.path.is_file():
             with self.path.open("rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()

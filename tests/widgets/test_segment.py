@@ -12,8 +12,9 @@ from PIL import Image as Picture
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QTimer
 
-from napari_nucleus.checkpoints import save_checkpoint
-from napari_nucleus.models import create_model
+from napari_nucleus import checkpoints
+from napari_nucleus.checkpoints import load_checkpoint, save_checkpoint
+from napari_nucleus.models import NucleusModel, create_model
 from napari_nucleus.models.registry import _BUILDERS
 from napari_nucleus.overlap import Overlap
 from napari_nucleus.result import open_result
@@ -265,6 +266,55 @@ def test_cancel_stops_within_a_tile(
     np.testing.assert_array_equal(viewer.layers["nuclei"].data, data)
     assert tree(home) == files
     assert widget.segment_button.isEnabled()
+
+
+def test_cancel_does_not_wait_for_what_is_only_read(
+    widget: SegmentWidget,
+    viewer: Viewer,
+    image: Image,
+    qtbot: QtBot,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Such as the weights of a large network, or a file on a slow disk."""
+
+    def load_slowly(path: str) -> NucleusModel:
+        time.sleep(1)
+        return load_checkpoint(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "load_checkpoint", load_slowly)
+        widget.segment_button.click()
+        qtbot.wait(100)
+        with qtbot.waitSignal(widget.finished, timeout=500):
+            widget.cancel_button.click()
+    assert widget.status.text().startswith("Cancelled")
+    press_segment(widget, qtbot)
+    assert [layer.name for layer in viewer.layers] == ["made", "nuclei", "classes"]
+    qtbot.wait(1200)  # the first one has come to its end
+    assert widget.segment_button.isEnabled()
+    assert [path.name for path in (home / "documents").rglob("*.nucleus*")] == ["made.nucleus"]
+
+
+def test_closing_the_widget_cancels(
+    viewer: Viewer,
+    image: Image,
+    weights: Path,
+    qtbot: QtBot,
+    home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(_BUILDERS, "slow", lambda types, pretrained, mpp: Slow(types, mpp))
+    save_checkpoint(tmp_path / "slow.safetensors", Slow())
+    widget = SegmentWidget(viewer)
+    dock = viewer.window.add_dock_widget(widget)
+    widget.model.choose_file(tmp_path / "slow.safetensors")
+    widget.segment_button.click()
+    qtbot.waitUntil(lambda: "so far" in widget.status.text(), timeout=20_000)
+    dock.destroyOnClose()
+    parts = home / "documents" / "napari-nucleus"
+    qtbot.waitUntil(lambda: not list(parts.iterdir()), timeout=2000)
 
 
 def test_window_lives_while_it_segments(

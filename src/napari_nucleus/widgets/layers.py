@@ -22,7 +22,9 @@ _OVERVIEW = 2**24
 
 _PLACE = ("affine", "rotate", "scale", "shear", "translate", "units")
 
-_OUTLINE = [0.05, 0.05, 0.1, 1]
+# White, seen through the colours of the classes: a bright shade of its own type's colour, which
+# stands out from pale and from dark tissue.
+_OUTLINE = [1, 1, 1, 1]
 
 
 def image_layer(slide: Slide) -> Image:
@@ -82,11 +84,10 @@ def nuclei_layers(result: Result, place: Mapping[str, Any]) -> tuple[Labels, Lab
     Returns
     -------
     nuclei
-        The labels, as dark outlines, with the table as features: row k for label k.
+        The labels, as outlines, with the table as features: row k for label k.
     classes
         For each pixel, the number of its nucleus's type in the order of `Result.types`, from 1 on;
-        0 is background. In the colours of the types, which shine through to the outlines: those
-        stay a shade of their type however far one zooms out.
+        0 is background. Half transparent in the colours of the types.
     """
     table = result.table()
     lookup = _numbers_of_types(table, list(result.types))
@@ -192,7 +193,8 @@ def _renew(layer: Labels, new: Labels) -> None:
         layer.colormap = new.colormap
     layer.metadata.update(new.metadata)
     for name in _PLACE:
-        setattr(layer, name, getattr(new, name))
+        if not np.array_equal(getattr(layer, name), getattr(new, name)):
+            setattr(layer, name, getattr(new, name))  # which draws it once more
 
 
 def _numbers_of_types(table: pd.DataFrame, types: list[str]) -> np.ndarray:

@@ -9,7 +9,7 @@ from napari.components import ViewerModel
 from napari.layers import Image
 from napari.qt.threading import create_worker
 from napari.utils.notifications import show_error
-from qtpy.QtCore import QTimer, Signal
+from qtpy.QtCore import QEvent, QTimer, Signal
 from qtpy.QtWidgets import (
     QComboBox,
     QFormLayout,
@@ -98,14 +98,17 @@ class SegmentWidget(QWidget):
         gc.freeze()
         self._segmented = image
         self._worker = start(job, {"yielded": self._on_progress, "returned": self._on_outcome})
-        self.destroyed.connect(self._worker.quit)
 
     def cancel(self) -> None:
         """Stop, and leave layers and files as they were."""
-        if self._worker is not None:
-            self._worker.quit()
+        if self._worker is None:
+            return
+        if self._worker.switch.stop():
             self.cancel_button.setEnabled(False)
             self.status.setText("Cancelling…")
+        else:  # it has only read so far, and may end in its own time
+            self._worker.returned.disconnect(self._on_outcome)
+            self._on_outcome(Outcome())
 
     def save_csv(self, path: str | Path) -> None:
         """Write the table of the nuclei that are shown.
@@ -116,6 +119,12 @@ class SegmentWidget(QWidget):
             If there are none, or the file cannot be written.
         """
         self.result.save_csv(path)
+
+    def changeEvent(self, a0: QEvent | None) -> None:
+        """Cancel when napari takes the widget out of the window."""
+        super().changeEvent(a0)
+        if a0 is not None and a0.type() == QEvent.Type.ParentChange and self.parent() is None:
+            self.cancel()
 
     def reset_choices(self, event: Any = None) -> None:
         """Follow the layers of the viewer; napari calls it when they change."""
@@ -159,10 +168,13 @@ class SegmentWidget(QWidget):
     def _on_progress(self, progress: "Progress") -> None:
         self.progress.setRange(0, progress.total)
         self.progress.setValue(progress.done)
-        if self.cancel_button.isEnabled():
-            self.status.setText(f"{progress.nuclei:,} nuclei so far")
+        if not self.cancel_button.isEnabled():
+            return
+        self.status.setText(f"{progress.nuclei:,} nuclei so far")
+        if progress.done == progress.total:
             # What is left is to put the result in its place, which must not be cut off.
-            self.cancel_button.setEnabled(progress.done < progress.total)
+            self.cancel_button.setEnabled(False)
+            self.status.setText(f"{progress.nuclei:,} nuclei: saving them…")
 
     def _on_outcome(self, outcome: Outcome) -> None:
         if outcome.result is not None and self._segmented is not None:

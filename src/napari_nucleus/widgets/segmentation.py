@@ -1,9 +1,10 @@
 """The work behind the Segment button, in a thread of its own."""
 
 from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Labels
@@ -17,7 +18,6 @@ from napari_nucleus.widgets.places import result_folder
 
 if TYPE_CHECKING:
     from napari_nucleus.inference import Progress
-    from napari_nucleus.models import NucleusModel
 
 
 @dataclass(frozen=True)
@@ -57,20 +57,50 @@ class Outcome:
     error: Exception | None = None
 
 
+class _Cancelled(Exception):
+    """The user has pressed Cancel."""
+
+
+class Switch:
+    """Stops a job, and tells whether it has to be waited for."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._stopped = False
+        self._writing = False
+
+    def stop(self) -> bool:
+        """Let `check` raise from now on; return whether files are being written that must go."""
+        with self._lock:
+            self._stopped = True
+            return self._writing
+
+    def check(self, *_: Any) -> None:
+        """Raise `_Cancelled` once stopped."""
+        if self._stopped:
+            raise _Cancelled
+
+    def begin_to_write(self) -> None:
+        """Say that files are written from now on."""
+        with self._lock:
+            self.check()
+            self._writing = True
+
+
 class SegmentationWorker(GeneratorWorker):
     """Runs a `Job`: yields `Progress`, returns an `Outcome`."""
 
-    def __init__(self, function: Callable[[Job, Event], Generator], job: Job) -> None:
-        stop = Event()
-        super().__init__(function, job, stop)
-        self._stop = stop
+    def __init__(self, function: Callable[[Job, Switch], Generator], job: Job) -> None:
+        switch = Switch()
+        super().__init__(function, job, switch)
+        self.switch = switch
 
     def quit(self) -> None:
-        """Cancel at once and leave everything as it was.
+        """Cancel, as napari does when the window is closed.
 
         The generator ends itself: what superqt merely stops to iterate leaves its files behind.
         """
-        self._stop.set()
+        self.switch.stop()
 
 
 def start(job: Job, connect: dict[str, Callable[..., Any]]) -> SegmentationWorker:
@@ -78,14 +108,10 @@ def start(job: Job, connect: dict[str, Callable[..., Any]]) -> SegmentationWorke
     return create_worker(segmentation, job, _worker_class=SegmentationWorker, _connect=connect)
 
 
-class _Cancelled(Exception):
-    """The user has pressed Cancel."""
-
-
-def segmentation(job: Job, stop: Event) -> Generator["Progress", None, Outcome]:
-    """Segment until the end or until `stop` is set; every error is returned."""
+def segmentation(job: Job, switch: Switch) -> Generator["Progress", None, Outcome]:
+    """Segment until the end or until `switch` stops it; every error is returned."""
     try:
-        return (yield from _steps(job, stop))
+        return (yield from _steps(job, switch))
     except _Cancelled:
         return Outcome()
     except Exception as error:
@@ -94,39 +120,30 @@ def segmentation(job: Job, stop: Event) -> Generator["Progress", None, Outcome]:
         return Outcome(error=error)
 
 
-def _steps(job: Job, stop: Event) -> Generator["Progress", None, Outcome]:
+def _steps(job: Job, switch: Switch) -> Generator["Progress", None, Outcome]:
     from napari_nucleus.checkpoints import load_checkpoint
     from napari_nucleus.inference import segment_steps
 
     model = load_checkpoint(job.model)
-    _stop_between_layers(model, stop)
+    for module in model.modules():
+        # A tile may take a large network several seconds.
+        module.register_forward_pre_hook(switch.check)
+    job.slide.digest()  # reads all of a large file, once
     out = result_folder(job.slide, job.earlier)
+    switch.begin_to_write()
     steps = segment_steps(job.slide, out, model, region=job.region, device=job.device)
-    try:
+    with closing(steps):
         while True:
-            progress = next(steps)
+            try:
+                progress = next(steps)
+            except StopIteration as end:
+                return Outcome(end.value, nuclei_layers(end.value, job.place))
             yield progress
-            if stop.is_set():
-                raise _Cancelled
+            switch.check()
             if progress.done == progress.total and not progress.nuclei:
                 raise UserError(
                     "No nuclei were found: check the µm/px, or choose another region or model."
                 )
-    except StopIteration as end:
-        return Outcome(end.value, nuclei_layers(end.value, job.place))
-    finally:
-        steps.close()
-
-
-def _stop_between_layers(model: "NucleusModel", stop: Event) -> None:
-    """Let `stop` end a pass through the network: a tile may take a large one several seconds."""
-
-    def check(*_: Any) -> None:
-        if stop.is_set():
-            raise _Cancelled
-
-    for module in model.modules():
-        module.register_forward_pre_hook(check)
 
 
 def devices() -> dict[str, str]:
