@@ -41,12 +41,13 @@ def main() -> None:
     segment = button(widget, "Segment")
     segment.click()
     wait_until(lambda: "classes" in viewer.layers and segment.isEnabled())
+    wait_until(QDeadlineTimer(500).hasExpired)  # until all that is new is drawn
 
     csv = FOLDER / "nuclei.csv"
     viewer.layers["nuclei"].save(str(csv), plugin="napari-nucleus")
     screenshot = FOLDER / "screenshot.png"
     viewer.screenshot(str(screenshot), canvas_only=False, flash=False)
-    print(f"{len(viewer.layers['nuclei'].features)} nuclei: {csv.resolve()}")
+    print(f"{viewer.layers['nuclei'].metadata['counts']['nuclei']} nuclei: {csv.resolve()}")
     print(f"The window: {screenshot.resolve()}")
     if arguments.close:
         viewer.close()

@@ -99,3 +99,5 @@ def test_sample_is_tissue_at_a_scale(viewer: Viewer) -> None:
     assert layer.data.shape == (512, 512, 3)
     assert layer.rgb
     assert tuple(layer.scale) == (0.5, 0.5)
+    _, green, blue = layer.data.reshape(-1, 3).T.astype(int)
+    assert np.mean(blue < green) < 0.01  # nothing is brown

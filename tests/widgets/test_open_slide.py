@@ -46,7 +46,8 @@ def test_a_slide_is_shown_before_it_is_opened(
     shown = opener.picture.pixmap().toImage()
     assert (shown.width(), shown.height()) == (240, 160)
     # the whole of it, in its colours
-    mean = shown.scaled(1, 1, transformMode=Qt.TransformationMode.SmoothTransformation)
+    smooth = Qt.TransformationMode.SmoothTransformation
+    mean = shown.scaled(1, 1, Qt.AspectRatioMode.IgnoreAspectRatio, smooth)
     assert mean.pixelColor(0, 0).getRgb()[:3] == pytest.approx(PIXELS.mean((0, 1)), abs=4)
     assert not viewer.layers
     opener.open_button.click()

@@ -16,7 +16,7 @@ from napari_nucleus.checkpoints import (
 )
 from napari_nucleus.errors import UserError
 
-WIDTH = 280
+WIDTH = 310
 """Width of a dock widget in pixels from which on its title is not cut off."""
 
 _FROM_FILE = "From file…"

@@ -38,7 +38,7 @@ _BREATH = 30
 _WHERE = {
     "Whole image": None,
     "What I see": visible_region,
-    "Inside a drawn shape": shape_region,
+    "Box around a drawn shape": shape_region,
 }
 
 
