@@ -88,19 +88,17 @@ def _described(name: str) -> dict[str, Any]:
 
 
 def _show_list(found: dict[str, Any]) -> None:
-    table = Table("weights", "architecture", "types", "µm/px", "score", "licence", "file")
+    table = Table("weights", "architecture", "µm/px", "types")
     for entry in found["weights"]:
         table.add_row(
             entry["name"],
             entry["architecture"],
-            ", ".join(entry["types"]) or "none",
             f"{entry['mpp']:g}",
-            _score(entry["scores"]),
-            entry["licence"] or "",
-            str(entry["file"]),
+            ", ".join(entry["types"]) or "none",
         )
     if found["weights"]:
         out.print(table)
+        say("Add a name for licence, data, scores and cost.")
     say(f"Architectures: {', '.join(found['architectures'])}")
     say(f"Your own weights are found by name in {found['folder']}")
 
@@ -143,6 +141,3 @@ def _in_words(value: Any) -> str:
         f"{name} ({training} images, {kept} kept for validation)" for name, training, kept in parts
     )
 
-
-def _score(scores: dict[str, Any] | None) -> str:
-    return f"{scores['score']:.3f}" if scores and "score" in scores else ""
