@@ -140,4 +140,3 @@ def _in_words(value: Any) -> str:
     return ", ".join(
         f"{name} ({training} images, {kept} kept for validation)" for name, training, kept in parts
     )
-

@@ -1,5 +1,6 @@
 """The work behind the Segment button, in a thread of its own."""
 
+import gc
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -151,9 +152,12 @@ def devices() -> dict[str, str]:
 
     Loads torch and all else that the first segmentation needs.
     """
-    import torch
+    gc.disable()  # looking for garbage among a million new objects halts the window again and again
+    try:
+        import torch
 
-    import napari_nucleus.inference  # noqa: F401
-
+        import napari_nucleus.inference  # noqa: F401
+    finally:
+        gc.enable()
     graphics = range(torch.cuda.device_count())
     return {"CPU": "cpu", **{torch.cuda.get_device_name(i): f"cuda:{i}" for i in graphics}}
