@@ -19,8 +19,8 @@ def tissue() -> list[tuple[Any, dict, str]]:
     """
     haematoxylin, eosin, dab = range(3)
     stains = rgb2hed(immunohistochemistry())
-    stains[..., haematoxylin] *= 1.5  # a counterstain is pale
-    stains[..., eosin] = 0.6 * stains[..., dab]
+    stains[..., haematoxylin] *= 1.8  # a counterstain is pale
+    stains[..., eosin] = 0.3 * stains[..., dab]
     stains[..., dab] = 0
     slide = slide_from_arrays([img_as_ubyte(hed2rgb(stains))], mpp=0.5, name="colon")
     return [image_layer(slide).as_layer_data_tuple()]
