@@ -11,6 +11,7 @@ from napari.viewer import Viewer
 from PIL import Image as Picture
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QTableView
 
 from napari_nucleus import checkpoints
 from napari_nucleus.checkpoints import load_checkpoint, save_checkpoint
@@ -337,3 +338,13 @@ def test_window_lives_while_it_segments(
     clock.stop()
     assert len(ticks) > 100
     assert np.diff(ticks).max() < 0.2
+
+
+def test_table_of_the_nuclei_opens(
+    widget: SegmentWidget, viewer: Viewer, image: Image, made: Tissue, qtbot: QtBot
+) -> None:
+    press_segment(widget, qtbot)
+    viewer.layers.selection.active = image
+    widget.result.table_button.click()
+    (table,) = viewer.window.dock_widgets["Features table widget (napari)"].findChildren(QTableView)
+    assert table.model().rowCount() == len(made.types) + 1  # the first is the background

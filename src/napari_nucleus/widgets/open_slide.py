@@ -26,7 +26,7 @@ from napari_nucleus.widgets.boxes import WIDTH, MppBox, shrinkable
 from napari_nucleus.widgets.layers import image_layer, with_overview
 from napari_nucleus.widgets.recent import recent_slides, remember
 
-_THUMBNAIL = 240
+_THUMBNAIL = 180
 _FILTER = "Slides (*.svs *.ndpi *.tif *.tiff *.png *.jpg *.jpeg);;All files (*)"
 
 
@@ -153,7 +153,7 @@ def _size(slide: Slide) -> str:
     pixels = f"{width:,} × {height:,} px"
     if slide.mpp is None:
         return pixels
-    return f"{pixels} ({width * slide.mpp / 1000:.2f} × {height * slide.mpp / 1000:.2f} mm)"
+    return f"{pixels}\n{width * slide.mpp / 1000:.2f} × {height * slide.mpp / 1000:.2f} mm"
 
 
 def _pixmap(rgb: np.ndarray) -> QPixmap:

@@ -16,6 +16,9 @@ from napari_nucleus.widgets.legend import Legend
 # Readable on napari's dark and light themes; Qt's own blue is not.
 _LINK = "#3d9be9"
 
+# In pixels: napari would open it with room for its header alone.
+_TABLE_HEIGHT = 260
+
 
 class ResultView(QWidget):
     """Shows a `nuclei` layer's legend and files; hidden while there is none.
@@ -75,7 +78,9 @@ class ResultView(QWidget):
         """Open napari's own table of the layer's features, below the canvas, where it is wide."""
         self._viewer.layers.selection.active = self._nuclei
         dock, _ = self._viewer.window.add_plugin_dock_widget("napari", "Features table widget")
-        dock.parent().addDockWidget(Qt.DockWidgetArea.BottomDockWidgetArea, dock)
+        window = dock.parent()
+        window.addDockWidget(Qt.DockWidgetArea.BottomDockWidgetArea, dock)
+        window.resizeDocks([dock], [_TABLE_HEIGHT], Qt.Orientation.Vertical)
 
     def _choose_csv(self) -> None:
         proposal = Path(self.folder.toolTip()).with_suffix(".csv")
