@@ -111,6 +111,26 @@ def test_region_keeps_its_place(made: Tissue, slide: Slide, tmp_path: Path) -> N
     assert part.run["options"]["region"] == [101, 90, 250, 200]
 
 
+def test_only_nuclei_centred_in_the_outline_count(
+    made: Tissue, slide: Slide, tmp_path: Path
+) -> None:
+    whole = segment(slide, tmp_path / "whole.nucleus", Decoder()).table()
+    outline = [(40.0, 30.0), (360.0, 60.0), (120.0, 330.0)]
+    part = segment(
+        slide, tmp_path / "part.nucleus", Decoder(), region=(40, 30, 321, 301), outline=outline
+    )
+    # the same side of all three edges, by the sign of cross products
+    sides = [
+        (x1 - x0) * (whole["centroid_y"] - y0) - (y1 - y0) * (whole["centroid_x"] - x0) > 0
+        for (x0, y0), (x1, y1) in zip(outline, outline[1:] + outline[:1], strict=True)
+    ]
+    expected = whole[np.logical_and.reduce(sides)]
+    assert 0 < len(expected) < len(whole)
+    np.testing.assert_allclose(
+        np.sort(part.table()["centroid_x"]), np.sort(expected["centroid_x"]), atol=1e-6
+    )
+
+
 def test_region_beyond_the_image_is_cut_or_refused(slide: Slide, tmp_path: Path) -> None:
     out = tmp_path / "made.nucleus"
     assert segment(slide, out, Decoder(), region=(400, 300, 1000, 1000)).shape == (420, 500)

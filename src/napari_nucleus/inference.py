@@ -1,13 +1,14 @@
 """From a slide to a result folder: tiles, network, nuclei, stitched without seams, streamed."""
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+from shapely import Polygon, contains_xy
 
 from napari_nucleus.checkpoints import DEFAULT_MODEL, load_checkpoint
 from napari_nucleus.devices import pick_device
@@ -57,6 +58,7 @@ def segment(
     *,
     mpp: float | None = None,
     region: tuple[int, int, int, int] | None = None,
+    outline: Sequence[tuple[float, float]] | None = None,
     device: str | None = None,
     tile: int = TILE,
 ) -> Result:
@@ -69,7 +71,9 @@ def segment(
     Result
         The finished result folder.
     """
-    steps = segment_steps(image, out, model, mpp=mpp, region=region, device=device, tile=tile)
+    steps = segment_steps(
+        image, out, model, mpp=mpp, region=region, outline=outline, device=device, tile=tile
+    )
     while True:
         try:
             next(steps)
@@ -84,6 +88,7 @@ def segment_steps(
     *,
     mpp: float | None = None,
     region: tuple[int, int, int, int] | None = None,
+    outline: Sequence[tuple[float, float]] | None = None,
     device: str | None = None,
     tile: int = TILE,
 ) -> Generator[Progress, None, Result]:
@@ -105,6 +110,9 @@ def segment_steps(
         Micrometres per level-0 pixel, where the file does not tell or is wrong.
     region
         ``(x, y, width, height)`` in level-0 pixels; None is the whole image.
+    outline
+        Corners (x, y) of a polygon in level-0 pixels, whose centres have whole coordinates: nuclei
+        centred outside of it are left out. Give its bounding box as `region`.
     device
         ``"cpu"``, ``"cuda"``, …; None takes the GPU where there is one.
     tile
@@ -149,12 +157,18 @@ def segment_steps(
             "mpp": network.mpp,
             "types": list(network.types),
         },
-        "options": {"region": region, "tile": tile, "instances": network.instances},
+        "options": {
+            "region": region,
+            "outline": outline,
+            "tile": tile,
+            "instances": network.instances,
+        },
         "device": str(place),
     }
     colors = type_colors(network.types or ["nucleus"])
     with ResultWriter(out, slide.shape, resolution, colors, run) as writer:
-        stitcher = _Stitcher(slide, grid, network, writer, resolution)
+        shape = None if outline is None else Polygon(outline).buffer(0)
+        stitcher = _Stitcher(slide, grid, network, writer, resolution, shape)
         yield Progress(0, len(tiles), 0)
         for done, (piece, maps) in enumerate(_maps(slide, grid, tiles, network), 1):
             stitcher.add(piece, maps)
@@ -260,18 +274,20 @@ class _Stitcher:
         network: NucleusModel,
         writer: ResultWriter,
         mpp: float,
+        shape: Polygon | None,
     ) -> None:
         self.slide = slide
         self.grid = grid
         self.network = network
         self.writer = writer
         self.mpp = mpp
+        self.shape = shape
         self.count = 0
 
     def add(self, tile: Tile, maps: dict[str, np.ndarray]) -> None:
         """Turn the maps of a tile's window into nuclei and write those that are new."""
         labels, table = self.network.nuclei(maps)
-        mine = table[_owned(table, tile)]
+        mine = table[_owned(table, tile) & self._inside(table, tile)]
         if mine.empty:
             return
         labels = _only(labels, mine["label"].to_numpy())
@@ -296,6 +312,17 @@ class _Stitcher:
         measured["type"] = kept["type"].to_numpy()
         measured["type_prob"] = kept["type_prob"].to_numpy()
         self.writer.append(measured)
+
+    def _inside(self, table: pd.DataFrame, tile: Tile) -> np.ndarray:
+        """Tell which nuclei of a window are centred in the shape asked for."""
+        if self.shape is None:
+            return np.ones(len(table), bool)
+        left, top, _, _ = self.grid.on_slide(tile.window)
+        x, y = (
+            (table[axis].to_numpy() + 0.5) * self.grid.scale + edge - 0.5
+            for axis, edge in (("centroid_x", left), ("centroid_y", top))
+        )
+        return contains_xy(self.shape, x, y)
 
 
 def _owned(table: pd.DataFrame, tile: Tile) -> pd.Series:

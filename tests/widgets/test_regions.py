@@ -8,7 +8,7 @@ from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
 
 from napari_nucleus.errors import UserError
-from napari_nucleus.widgets.regions import shape_region, visible_region
+from napari_nucleus.widgets.regions import shape_outline, shape_region, visible_region
 
 PLACE = {"scale": (0.25, 0.25), "units": ("um", "um"), "translate": (30, -20)}
 
@@ -92,3 +92,24 @@ def test_selected_shapes_layer_counts() -> None:
     assert shape_region(viewer, image) == (110, 110, 10, 10)
     viewer.layers.selection.active = below
     assert shape_region(viewer, image) == (10, 10, 10, 10)
+
+
+def test_outline_follows_the_shape() -> None:
+    viewer = ViewerModel()
+    image = add_image(viewer)
+    triangle = [[10, 20], [10, 120], [60, 20]]
+    shapes = viewer.add_shapes([triangle], shape_type="polygon", **PLACE)
+    assert np.array(shape_outline(viewer, image)) == pytest.approx(np.fliplr(triangle))
+    box = np.array([[0, 0], [0, 80], [40, 80], [40, 0]])
+    shapes.data = []
+    shapes.add(box, shape_type="ellipse")
+    x, y = np.array(shape_outline(viewer, image)).T
+    assert ((x - 40) / 40) ** 2 + ((y - 20) / 20) ** 2 == pytest.approx(np.ones(len(x)))
+
+
+def test_line_holds_nothing() -> None:
+    viewer = ViewerModel()
+    image = add_image(viewer)
+    viewer.add_shapes([[[10, 20], [60, 90]]], shape_type="line", **PLACE)
+    with pytest.raises(UserError, match="is a line"):
+        shape_region(viewer, image)

@@ -120,7 +120,7 @@ def test_segmenting_again_renews_the_layers(
     nuclei.opacity = 0.3
     viewer.add_shapes([[[0, 0], [0, 120], [100, 120], [100, 0]]], scale=image.scale,
                       translate=image.translate, units=image.units)  # fmt: skip
-    widget.where.setCurrentText("Box around a drawn shape")
+    widget.where.setCurrentText("Inside a drawn shape")
     press_segment(widget, qtbot)
     assert [layer.name for layer in viewer.layers] == ["made", "nuclei", "classes", "Shapes"]
     assert viewer.layers["nuclei"] == nuclei

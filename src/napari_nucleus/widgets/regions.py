@@ -41,17 +41,45 @@ def shape_region(viewer: ViewerModel, layer: Image) -> Region:
     UserError
         If it is not clear which shape is meant, or it lies beside the layer.
     """
+    region = _bounding_region(layer, _shape_corners(viewer))
+    if region is None:
+        raise UserError(f"The shape lies beside {layer.name}: draw it on the image.")
+    return region
+
+
+def shape_outline(viewer: ViewerModel, layer: Image) -> list[tuple[float, float]]:
+    """Return the corners of the same shape, (x, y) in the layer's level-0 pixels.
+
+    Raises
+    ------
+    UserError
+        If it is not clear which shape is meant.
+    """
+    corners = [layer.world_to_data(corner)[:2] for corner in _shape_corners(viewer)]
+    return [(float(x), float(y)) for y, x in corners]
+
+
+def _shape_corners(viewer: ViewerModel) -> list[Any]:
+    """Return the corners of the selected shape, or of the only one, in world coordinates."""
     shapes = _shapes_layer(viewer)
     chosen = sorted(shapes.selected_data) or range(len(shapes.data))
     if not len(chosen):
         raise UserError(f"There is no shape on {shapes.name}: draw one around what to segment.")
     if len(chosen) > 1:
         raise UserError(f"{shapes.name} has several shapes: select the one to segment in.")
-    vertices = [shapes.data_to_world(vertex) for vertex in shapes.data[chosen[0]]]
-    region = _bounding_region(layer, vertices)
-    if region is None:
-        raise UserError(f"The shape lies beside {layer.name}: draw it on the image.")
-    return region
+    corners = np.asarray(shapes.data[chosen[0]])
+    if len(corners) < 3:
+        raise UserError("The shape is a line: draw a rectangle, an ellipse or a polygon.")
+    if shapes.shape_type[chosen[0]] == "ellipse":
+        corners = _ellipse(corners)
+    return [shapes.data_to_world(corner) for corner in corners]
+
+
+def _ellipse(box: np.ndarray, corners: int = 64) -> np.ndarray:
+    """Return a polygon for the ellipse in a box, which is all that napari tells of it."""
+    angle = np.linspace(0, 2 * np.pi, corners, endpoint=False)[:, None]
+    center = box.mean(0)
+    return center + np.cos(angle) * (box[1] - box[0]) / 2 + np.sin(angle) * (box[3] - box[0]) / 2
 
 
 def _shapes_layer(viewer: ViewerModel) -> Shapes:

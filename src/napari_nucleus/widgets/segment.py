@@ -24,7 +24,7 @@ from qtpy.QtWidgets import (
 from napari_nucleus.errors import UserError
 from napari_nucleus.widgets.boxes import WIDTH, ImageBox, ModelBox, MppBox
 from napari_nucleus.widgets.layers import labels_of, placement_of, result_of, show_steps
-from napari_nucleus.widgets.regions import shape_region, visible_region
+from napari_nucleus.widgets.regions import shape_outline, shape_region, visible_region
 from napari_nucleus.widgets.result_view import ResultView
 from napari_nucleus.widgets.segmentation import Job, Outcome, SegmentationWorker, devices, start
 from napari_nucleus.widgets.source import layer_mpp, layer_slide
@@ -38,7 +38,7 @@ _BREATH = 30
 _WHERE = {
     "Whole image": None,
     "What I see": visible_region,
-    "Box around a drawn shape": shape_region,
+    "Inside a drawn shape": shape_region,
 }
 
 
@@ -147,6 +147,7 @@ class SegmentWidget(QWidget):
             earlier=result_of(image),
             model=self.model.checkpoint,
             region=region and region(self._viewer, image),
+            outline=shape_outline(self._viewer, image) if region is shape_region else None,
             device=self.device.currentData(),
         )
 

@@ -37,6 +37,8 @@ class Job:
         Checkpoint.
     region
         ``(x, y, width, height)`` in level-0 pixels, None for everything.
+    outline
+        Corners (x, y) of a polygon in level-0 pixels, in which nuclei count; None for no limit.
     device
         None takes the GPU where there is one.
     """
@@ -46,6 +48,7 @@ class Job:
     earlier: Path | None
     model: str | Path
     region: tuple[int, int, int, int] | None
+    outline: list[tuple[float, float]] | None
     device: str | None
 
 
@@ -132,7 +135,9 @@ def _steps(job: Job, switch: Switch) -> Generator["Progress", None, Outcome]:
     job.slide.digest()  # reads all of a large file, once
     out = result_folder(job.slide, job.earlier)
     switch.begin_to_write()
-    steps = segment_steps(job.slide, out, model, region=job.region, device=job.device)
+    steps = segment_steps(
+        job.slide, out, model, region=job.region, outline=job.outline, device=job.device
+    )
     with closing(steps):
         while True:
             try:
