@@ -63,6 +63,18 @@ def test_result_does_not_depend_on_the_tiles(slide: Slide, tmp_path: Path, scale
     assert np.mean(best_iou(labels_of(large), labels_of(small)) > 0.95) >= 0.99
 
 
+@pytest.mark.parametrize("scale", [1.6, 2, 0.7])
+def test_nuclei_that_touch_across_a_seam_keep_their_border(tmp_path: Path, scale: float) -> None:
+    crowded = slide_from_arrays([tissue(512, 512, seed=3, density=0.03).coded()], 0.25, "crowded")
+    model = Decoder(mpp=0.25 * scale)
+    whole, parts = (
+        labels_of(segment(crowded, tmp_path / f"{tile}.nucleus", model, tile=tile))
+        for tile in (640, 64)
+    )
+    assert whole.max() == parts.max() > 300
+    assert best_iou(whole, parts).min() > 0.95
+
+
 def test_network_sees_a_place_the_same_way_in_every_tile() -> None:
     """Up to what lies beyond the margin, which a network's 7x7 kernels reach a little."""
     torch.manual_seed(0)

@@ -23,7 +23,7 @@ from napari_nucleus.types import type_colors
 TILE = 640
 """Side of a tile's core in network pixels."""
 
-MARGIN = 64
+MARGIN = 128
 """Network pixels that a tile sees around its core: wider than any nucleus and than the reach of
 the image's edge into the maps."""
 
@@ -116,7 +116,8 @@ def segment_steps(
     device
         ``"cpu"``, ``"cuda"``, …; None takes the GPU where there is one.
     tile
-        Side of a tile's core in network pixels. The result does not depend on it.
+        Side of a tile's core in network pixels. The result hardly depends on it: what is left is
+        how far beyond `MARGIN` the network sees.
 
     Yields
     ------
@@ -290,8 +291,9 @@ class _Stitcher:
         mine = table[_owned(table, tile) & self._inside(table, tile)]
         if mine.empty:
             return
-        labels = _only(labels, mine["label"].to_numpy())
+        # neighbours keep their pixels while outlines are smoothed, whoever owns them
         labels, box = self.grid.to_slide(labels, maps["np"], self.network.threshold, tile.window)
+        labels = _only(labels, mine["label"].to_numpy())
         rows, columns = np.flatnonzero(labels.any(1)), np.flatnonzero(labels.any(0))
         if not len(rows):
             return
@@ -335,7 +337,7 @@ def _owned(table: pd.DataFrame, tile: Tile) -> pd.Series:
 
 
 def _only(labels: np.ndarray, keep: np.ndarray) -> np.ndarray:
-    lookup = np.zeros(labels.max() + 1, np.int32)
+    lookup = np.zeros(max(labels.max(), keep.max(initial=0)) + 1, np.int32)
     lookup[keep] = keep
     return lookup[labels]
 
