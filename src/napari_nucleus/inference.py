@@ -24,8 +24,8 @@ TILE = 640
 """Side of a tile's core in network pixels."""
 
 MARGIN = 128
-"""Network pixels that a tile sees around its core: wider than any nucleus and than the reach of
-the image's edge into the maps."""
+"""Network pixels that a tile sees around its core: wider than any nucleus, and than nearly all of
+what the network makes of a place beyond the edge."""
 
 _BAND = 8
 """Network pixels by which two tiles may disagree on a nucleus's centre."""
