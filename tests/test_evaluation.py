@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 import napari_nucleus
-from napari_nucleus.datasets import UNKNOWN, Folder, Sample, load_folder
+from napari_nucleus.datasets import UNKNOWN, Sample, Source, load_source
 from napari_nucleus.errors import UserError
 from napari_nucleus.evaluation import evaluate, evaluate_steps
 from napari_nucleus.fitting import PUBLISHED, fit_instances
@@ -198,7 +198,7 @@ class Blurred(Decoder):
 
 @pytest.fixture
 def samples(data: Path) -> list[Sample]:
-    return load_folder(Folder(data), TYPES)
+    return load_source(Source(data), TYPES)
 
 
 def test_training_scores_as_evaluation_does(data: Path, samples: list[Sample]) -> None:
@@ -219,7 +219,7 @@ def test_score_without_types_is_the_mean_over_datasets(
         write_dataset(tmp_path / "one", {"a": made["a"]}, coded=True),
         write_dataset(tmp_path / "two", {"b": made["b"], "c": made["b"]}, coded=True),
     ]
-    samples = [sample for folder in folders for sample in load_folder(Folder(folder))]
+    samples = [sample for folder in folders for sample in load_source(Source(folder))]
     scores = validate(Blurred(), samples)
     one, two = (scores["datasets"][name]["aji"] for name in ("one", "two"))
     assert scores["score"] == pytest.approx((one + two) / 2)

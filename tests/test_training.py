@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from napari_nucleus.augment import Batch
 from napari_nucleus.checkpoints import load_checkpoint, read_card
-from napari_nucleus.datasets import UNKNOWN, Folder
+from napari_nucleus.datasets import UNKNOWN, Source
 from napari_nucleus.errors import UserError
 from napari_nucleus.models import create_model
 from napari_nucleus.models.histonext import HistoNeXt
@@ -170,7 +170,7 @@ def test_weights_to_start_from_must_be_of_the_same_kind(data: Path, tmp_path: Pa
 
 
 def test_every_fifth_image_is_kept_for_validation(data: Path) -> None:
-    training, validation = split(SHORT, [Folder(data)])
+    training, validation = split(SHORT, [Source(data)])
     assert [sample.name for sample in training] == list("abcd")
     assert [sample.name for sample in validation] == ["e"]
 
@@ -188,7 +188,7 @@ def test_some_images_are_kept_for_validation_and_some_are_not(
 
 
 def test_recipe_says_which_images_are_kept(data: Path) -> None:
-    training, validation = split(SHORT, [Folder(data, holdout=("[bd]",))])
+    training, validation = split(SHORT, [Source(data, holdout=("[bd]",))])
     assert [sample.name for sample in training] == list("ace")
     assert [sample.name for sample in validation] == list("bd")
 
@@ -199,7 +199,7 @@ def test_recipe_says_which_images_are_kept(data: Path) -> None:
 )
 def test_empty_parts_are_told(data: Path, holdout: tuple[str, ...], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        split(SHORT, [Folder(data, holdout=holdout)])
+        split(SHORT, [Source(data, holdout=holdout)])
 
 
 def test_what_is_unknown_teaches_nothing() -> None:

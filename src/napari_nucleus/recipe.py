@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
-from napari_nucleus.datasets import Folder
+from napari_nucleus.datasets import Source
 from napari_nucleus.errors import UserError
 
 T = TypeVar("T")
@@ -57,7 +57,7 @@ class Recipe:
     holdout
         Share of a dataset kept for validation where the recipe names no images of it.
     data
-        Dataset folder name to how that folder is read; see `Folder`.
+        Dataset folder name to how that folder is read; see `Source`.
     card
         What the checkpoint's model card shall say besides: licence, credit, command.
     """
@@ -82,7 +82,7 @@ class Recipe:
     data: dict[str, dict[str, Any]] = field(default_factory=dict)
     card: dict[str, str] = field(default_factory=dict)
 
-    def folder(self, path: Path) -> Folder:
+    def folder(self, path: Path) -> Source:
         """Return how the dataset folder at `path` is read.
 
         Raises
@@ -91,7 +91,7 @@ class Recipe:
             As `load_recipe`.
         """
         options = {**self.data.get(path.name, {}), "path": path}
-        return _checked(Folder, options, f"[data.{path.name}]")
+        return _checked(Source, options, f"[data.{path.name}]")
 
 
 def load_recipe(path: Path, **defaults: Any) -> Recipe:

@@ -15,7 +15,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from napari_nucleus import losses
 from napari_nucleus.augment import Batch, PatchSampler, appearance
 from napari_nucleus.checkpoints import load_checkpoint, load_weights, save_checkpoint
-from napari_nucleus.datasets import Folder, Sample, find_types, is_held_out, load_folder
+from napari_nucleus.datasets import Sample, Source, find_types, is_held_out, load_source
 from napari_nucleus.devices import autocast_dtype, pick_device
 from napari_nucleus.errors import UserError
 from napari_nucleus.fitting import fit_instances
@@ -187,7 +187,7 @@ def train_steps(
     return run.best
 
 
-def split(recipe: Recipe, folders: Sequence[Folder]) -> tuple[list[Sample], list[Sample]]:
+def split(recipe: Recipe, folders: Sequence[Source]) -> tuple[list[Sample], list[Sample]]:
     """Read dataset folders and part their images into training and validation.
 
     Where a folder does not say which images are kept for validation, every so many is.
@@ -200,7 +200,7 @@ def split(recipe: Recipe, folders: Sequence[Folder]) -> tuple[list[Sample], list
     training: list[Sample] = []
     validation: list[Sample] = []
     for folder in folders:
-        samples = load_folder(folder, recipe.types or (), recipe.mpp)
+        samples = load_source(folder, recipe.types or (), recipe.mpp)
         if folder.holdout:
             kept = {i for i, sample in enumerate(samples) if is_held_out(folder, sample.name)}
         else:

@@ -8,10 +8,10 @@ from PIL import Image
 
 from napari_nucleus.datasets import (
     UNKNOWN,
-    Folder,
+    Source,
     find_types,
     is_held_out,
-    load_folder,
+    load_source,
     read_labels,
 )
 from napari_nucleus.errors import UserError
@@ -25,7 +25,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_samples_are_what_was_written(folder: Path) -> None:
     made = {"a": tissue(60, 80, 1), "b": tissue(50, 70, 2)}
-    samples = load_folder(Folder(folder), ["pale", "dark"])
+    samples = load_source(Source(folder), ["pale", "dark"])
     assert [(s.name, s.dataset, s.mpp) for s in samples] == [
         ("a", "made", 0.25),
         ("b", "made", 0.25),
@@ -39,18 +39,18 @@ def test_samples_are_what_was_written(folder: Path) -> None:
 
 
 def test_types_that_are_not_asked_for_are_unknown(folder: Path) -> None:
-    sample = load_folder(Folder(folder), ["dark"])[0]
+    sample = load_source(Source(folder), ["dark"])[0]
     assert sample.types.tolist() == [
         0,
         *(1 if t == "dark" else UNKNOWN for t in tissue(60, 80, 1).types),
     ]
-    assert set(load_folder(Folder(folder))[0].types[1:]) == {UNKNOWN}
+    assert set(load_source(Source(folder))[0].types[1:]) == {UNKNOWN}
 
 
 def test_types_are_found(folder: Path, tmp_path: Path) -> None:
     without = write_dataset(tmp_path / "without", {"a": tissue(40, 40, 1)})
     (without / "labels" / "a.csv").unlink()
-    assert find_types([Folder(without), Folder(folder)]) == ("dark", "pale")
+    assert find_types([Source(without), Source(folder)]) == ("dark", "pale")
 
 
 def test_numbers_with_gaps_keep_their_types(folder: Path) -> None:
@@ -58,7 +58,7 @@ def test_numbers_with_gaps_keep_their_types(folder: Path) -> None:
     labels[5:10, 5:10], labels[20:30, 20:30], labels[40:50, 40:50] = 900, 7, 55
     tifffile.imwrite(folder / "labels" / "a.tif", labels)
     (folder / "labels" / "a.csv").write_text("label,type,source\n900,dark,x\n7,pale,y\n")
-    sample = load_folder(Folder(folder), ["dark", "pale"])[0]
+    sample = load_source(Source(folder), ["dark", "pale"])[0]
     assert [int(sample.types[sample.labels[p]]) for p in ((25, 25), (7, 7), (45, 45))] == [
         2,
         1,
@@ -76,7 +76,7 @@ def test_label_image_without_background(tmp_path: Path) -> None:
 
 
 def test_samples_are_brought_to_one_resolution(folder: Path) -> None:
-    sample = load_folder(Folder(folder, mpp=0.5), mpp=0.25)[0]
+    sample = load_source(Source(folder, mpp=0.5), mpp=0.25)[0]
     assert sample.image.shape == (120, 160, 3)
     assert sample.mpp == 0.25
     assert np.array_equal(sample.labels, np.kron(tissue(60, 80, 1).labels, np.ones((2, 2), int)))
@@ -88,19 +88,19 @@ def test_resolution_is_estimated_from_nuclei(tmp_path: Path) -> None:
     disc = (x**2 + y**2 < 7.5**2).astype(np.uint16)
     folder = write_dataset(tmp_path / "discs", {"a": tissue(20, 60, 1)})
     tifffile.imwrite(folder / "labels" / "a.tif", np.hstack([disc, 2 * disc, 3 * disc]))
-    assert load_folder(Folder(folder, mpp="nuclei"))[0].mpp == pytest.approx(0.5, rel=0.02)
+    assert load_source(Source(folder, mpp="nuclei"))[0].mpp == pytest.approx(0.5, rel=0.02)
 
 
 def test_doubtful_nuclei_and_other_labels(folder: Path) -> None:
     (folder / "labels").rename(folder / "split")
     (folder / "doubtful.csv").write_text("name,label\na,2\na,5\n")
-    options = Folder(folder, labels="split", doubtful="doubtful.csv")
-    doubtful = [np.flatnonzero(sample.doubtful).tolist() for sample in load_folder(options)]
+    options = Source(folder, labels="split", doubtful="doubtful.csv")
+    doubtful = [np.flatnonzero(sample.doubtful).tolist() for sample in load_source(options)]
     assert doubtful == [[2, 5], []]
 
 
 def test_holdout_patterns() -> None:
-    folder = Folder(Path("x"), holdout=("train_2[3-7]", "09_*"))
+    folder = Source(Path("x"), holdout=("train_2[3-7]", "09_*"))
     names = ["train_22", "train_23", "train_28", "09_1", "10_09"]
     assert [is_held_out(folder, name) for name in names] == [False, True, False, True, False]
 
@@ -134,7 +134,7 @@ def test_holdout_patterns() -> None:
 def test_bad_folders_are_told(folder: Path, spoil: Callable[[Path], object], message: str) -> None:
     spoil(folder)
     with pytest.raises(UserError, match=message):
-        load_folder(Folder(folder), ["dark"])
+        load_source(Source(folder), ["dark"])
 
 
 def test_grey_and_tiff_images_are_read(folder: Path) -> None:
@@ -144,13 +144,13 @@ def test_grey_and_tiff_images_are_read(folder: Path) -> None:
     Image.fromarray(np.full((50, 70, 4), (10, 20, 30, 255), np.uint8)).save(
         folder / "images" / "b.png"
     )
-    grey_sample, rgba_sample = load_folder(Folder(folder))
+    grey_sample, rgba_sample = load_source(Source(folder))
     assert np.array_equal(grey_sample.image, np.repeat(grey[..., None], 3, 2))
     assert (rgba_sample.image == (10, 20, 30)).all()
 
 
 def test_real_folder(datasets: Path) -> None:
-    samples = load_folder(Folder(datasets / "tnbc"), mpp=0.5)
+    samples = load_source(Source(datasets / "tnbc"), mpp=0.5)
     assert len(samples) == 50
     assert sum(len(sample.types) - 1 for sample in samples) == 4024
     assert {sample.image.shape for sample in samples} == {(256, 256, 3)}
