@@ -227,10 +227,12 @@ def quick_weights(folder: Path) -> Path:
 
 
 RECIPE = """
-steps = 2
-batch = 1
 patch = 32
+epoch = 1
 validate_every = 1
+[[phases]]
+epochs = 2
+batch = 1
 [options]
 pretrained = false
 """
@@ -257,7 +259,7 @@ def test_train_and_go_on(tmp_path: Path, data: Path, recipe: Path) -> None:
     assert set(found["datasets"]) == {"data"}
     assert read_card(out / "best.safetensors")["types"] == ["dark", "pale"]
     assert "add --resume" in refusal(*given)
-    recipe.write_text(RECIPE.replace("steps = 2", "steps = 3"))
+    recipe.write_text(RECIPE.replace("epochs = 2", "epochs = 3"))
     result = run(*given, "--resume")
     assert result.exit_code == 0
     assert result.stdout.startswith("Score 0.")

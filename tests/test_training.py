@@ -15,18 +15,18 @@ from napari_nucleus.datasets import UNKNOWN, Source
 from napari_nucleus.errors import UserError
 from napari_nucleus.models import create_model
 from napari_nucleus.models.histonext import HistoNeXt
-from napari_nucleus.recipe import Recipe
+from napari_nucleus.recipe import Phase, Recipe
 from napari_nucleus.training import Step, _spread, branch_losses, split, train, train_steps
 from tests.tissue import tissue, write_dataset
 
 SHORT = Recipe(
     options={"pretrained": False, "window": 64},
-    steps=4,
-    batch=2,
     patch=32,
     warmup=2,
     ema=0.5,
-    validate_every=2,
+    epoch=4,
+    validate_every=1,
+    phases=(Phase(epochs=2, batch=2),),
 )
 
 
@@ -55,7 +55,7 @@ def log_of(out: Path) -> list[dict[str, str]]:
 
 def test_a_few_steps_teach_blobs_and_their_types(data: Path, tmp_path: Path) -> None:
     recipe = replace(
-        SHORT, steps=36, batch=4, patch=64, lr=2e-3, warmup=8, ema=0.9, validate_every=18
+        SHORT, epoch=72, patch=64, warmup=8, ema=0.9, phases=(Phase(epochs=2, batch=4, lr=2e-3),)
     )
     steps = list(train_steps(recipe, [data], tmp_path))
     first, last = (
@@ -74,7 +74,7 @@ def test_a_few_steps_teach_blobs_and_their_types(data: Path, tmp_path: Path) -> 
 
 def test_one_seed_gives_one_model(unbroken: Path, data: Path, tmp_path: Path) -> None:
     train(SHORT, [data], tmp_path / "again")
-    train(replace(SHORT, seed=1, steps=1), [data], tmp_path / "other")
+    train(replace(SHORT, seed=1, phases=(Phase(epochs=1, batch=4),)), [data], tmp_path / "other")
     last = unbroken / "last.safetensors"
     assert same_weights(last, tmp_path / "again" / "last.safetensors")
     assert not same_weights(last, tmp_path / "other" / "last.safetensors")
@@ -100,7 +100,7 @@ def test_run_leaves_weights_log_and_card(unbroken: Path) -> None:
     model = load_checkpoint(unbroken / "best.safetensors")
     assert (model.name, model.types, model.mpp) == ("histonext_atto", ("dark", "pale"), 0.25)
     assert {"np_threshold", "marker_threshold", "min_size", "sobel_size"} == set(model.instances)
-    assert model.card["recipe"]["steps"] == 4
+    assert model.card["recipe"]["phases"][0]["epochs"] == 2
     assert model.card["version"] == version("napari-nucleus")
     assert model.card["data"] == {"made": {"training": 4, "validation": 1}}
     logged = [json.loads(row["scores"])["score"] for row in rows if row["scores"]]
@@ -131,7 +131,9 @@ def test_state_of_another_model_is_told(unbroken: Path, data: Path, tmp_path: Pa
 
 
 def test_loss_that_is_no_number_stops_the_run(data: Path, tmp_path: Path) -> None:
-    steps = train_steps(replace(SHORT, lr=1e30, validate_every=1), [data], tmp_path)
+    steps = train_steps(
+        replace(SHORT, epoch=2, phases=(Phase(epochs=4, batch=2, lr=1e30),)), [data], tmp_path
+    )
     done: list[Step] = []
     with pytest.raises(UserError, match=r"The loss is not a number at step \d: lower the"):
         done.extend(steps)
@@ -151,7 +153,7 @@ def test_batch_too_large_for_the_memory_is_told(
 
 def test_training_goes_on_from_other_weights(unbroken: Path, data: Path, tmp_path: Path) -> None:
     start = load_checkpoint(unbroken / "best.safetensors")
-    still = replace(SHORT, lr=1e-12, weight_decay=0, steps=1)
+    still = replace(SHORT, weight_decay=0, phases=(Phase(epochs=1, batch=4, lr=1e-12),))
     train(still, [data], tmp_path, init=start)
     before, after = (
         load_file(unbroken / "best.safetensors"),

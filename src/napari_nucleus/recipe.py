@@ -1,6 +1,7 @@
 """What a training run is told: a recipe, as data, checked before anything is computed."""
 
 import tomllib
+from collections.abc import Mapping
 from dataclasses import field
 from difflib import get_close_matches
 from inspect import signature
@@ -15,8 +16,40 @@ from napari_nucleus.errors import UserError
 
 T = TypeVar("T")
 Count = Annotated[int, Field(gt=0)]
+Number = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
+Decay = Annotated[float, Field(ge=0)]
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Phase:
+    """A stretch of a training run with an optimizer of its own.
+
+    Attributes
+    ----------
+    epochs
+        How long it lasts.
+    batch
+        Patches that a device sees at once.
+    accumulate
+        Batches whose gradients make one optimizer step.
+    lr
+        Peak learning rate.
+    train
+        What learns: ``"all"``, ``"decoder"`` (all but the encoder) or ``"types"`` (the type branch
+        alone). The rest is frozen and in evaluation mode.
+    views
+        n > 0 draws from a fixed pool of n augmented views of every patch of an epoch, so that a
+        frozen encoder sees each once: its features are kept on disk. 0 augments anew every time.
+    """
+
+    epochs: Count = 25
+    batch: Count = 8
+    accumulate: Count = 1
+    lr: Positive = 1e-3
+    train: Literal["all", "decoder", "types"] = "all"
+    views: Number = 0
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -34,28 +67,43 @@ class Recipe:
         annotate.
     mpp
         Micrometres per pixel that the network is trained at.
-    steps
-        Optimizer steps.
-    batch
-        Patches in a step.
     patch
-        Side of a patch in pixels, a multiple of 32.
-    scale
-        Patches are enlarged by a factor between 1 / scale and scale.
-    lr, weight_decay, warmup
-        Of AdamW: peak rate of a cosine schedule, decay, steps until the peak.
-    np_loss
-        ``"ce_dice"`` or ``"asymmetric"``, of the nucleus branch.
-    tp_loss
-        ``"ce_dice"`` or ``"focal"``, of the type branch.
+        Side of a patch in pixels.
+    augment
+        Name of the augmentation: HistoNeXt's five strategies (its Table 1), the other papers' sets,
+        or ``"any_lab"``, made for tissue of laboratories that the training data do not show.
+    sampling
+        ``"random"`` draws datasets by their share and places by area, ``"uniform"`` every dominant
+        type equally often, ``"type_aware"`` by `type_weights`.
+    type_weights
+        Type name to how much more often patches that it dominates are drawn; by frequency and
+        within 1 to 20 where none are given.
+    np_loss, np_gamma
+        Loss of the nucleus branch, and the asymmetric ones' focusing of nuclei.
+    tp_loss, tp_gamma
+        Loss of the type branch, and the focal ones' focusing.
+    optimizer, weight_decay
+        Betas are (0.9, 0.999).
+    schedule
+        ``"step"`` multiplies the rate by 0.1 every 25 epochs of a phase, ``"cosine"`` lets it fall
+        to 0 over a phase.
+    warmup
+        Steps of a phase until the peak rate.
     ema
-        Decay of the moving average of the weights, which is what is kept.
+        Decay of the moving average of the weights, which is what is kept; 0 keeps the weights
+        themselves.
     validate_every
-        Steps between validations.
+        Epochs between validations, each of which makes a checkpoint.
+    patience
+        Epochs without a better score after which a phase ends; 0 never ends one early.
+    epoch
+        Patches in an epoch; 0 is as many as tile the training images once.
     seed
         Of everything random.
     holdout
         Share of a dataset kept for validation where the recipe names no images of it.
+    phases
+        One after the other.
     data
         Dataset folder name to how that folder is read; see `Source`.
     card
@@ -66,23 +114,31 @@ class Recipe:
     options: dict[str, Any] = field(default_factory=dict)
     types: tuple[str, ...] | None = None
     mpp: Positive = 0.25
-    steps: Count = 3000
-    batch: Count = 8
-    patch: Annotated[Count, Field(multiple_of=32)] = 192
-    scale: Annotated[float, Field(ge=1)] = 1.25
-    lr: Positive = 1e-3
-    weight_decay: Annotated[float, Field(ge=0)] = 0.05
-    warmup: Annotated[int, Field(ge=0)] = 200
-    np_loss: Literal["ce_dice", "asymmetric"] = "ce_dice"
-    tp_loss: Literal["ce_dice", "focal"] = "ce_dice"
+    patch: Count = 192
+    augment: Literal[
+        "none", "basic", "moderate", "strong", "full", "msanet", "eunet3plus", "any_lab"
+    ] = "any_lab"
+    sampling: Literal["random", "uniform", "type_aware"] = "type_aware"
+    type_weights: dict[str, Positive] = field(default_factory=dict)
+    np_loss: Literal["ce_dice", "asymmetric", "asymmetric_dice"] = "ce_dice"
+    np_gamma: Decay = 1.0
+    tp_loss: Literal["ce_dice", "focal", "focal_dice"] = "ce_dice"
+    tp_gamma: Decay = 2.0
+    optimizer: Literal["adam", "adamw"] = "adamw"
+    weight_decay: Decay = 0.05
+    schedule: Literal["step", "cosine"] = "cosine"
+    warmup: Number = 200
     ema: Share = 0.998
-    validate_every: Count = 250
-    seed: Annotated[int, Field(ge=0)] = 0
+    validate_every: Count = 5
+    patience: Number = 0
+    epoch: Number = 1000
+    seed: Number = 0
     holdout: Share = 0.2
+    phases: Annotated[tuple[Phase, ...], Field(min_length=1)] = (Phase(),)
     data: dict[str, dict[str, Any]] = field(default_factory=dict)
     card: dict[str, str] = field(default_factory=dict)
 
-    def folder(self, path: Path) -> Source:
+    def source(self, path: Path) -> Source:
         """Return how the dataset folder at `path` is read.
 
         Raises
@@ -100,7 +156,8 @@ def load_recipe(path: Path, **defaults: Any) -> Recipe:
     Parameters
     ----------
     path
-        The file.
+        The file. With ``extends = "other.toml"``, a path relative to the file, it says only what
+        differs from another: its keys take the place of the other's, tables are merged.
     **defaults
         Attributes of `Recipe` that hold where the file says nothing.
 
@@ -110,11 +167,36 @@ def load_recipe(path: Path, **defaults: Any) -> Recipe:
         If it is no TOML, or a key is unknown (the message names the nearest right one), or a value
         is of the wrong kind or out of range.
     """
+    recipe = _checked(Recipe, {**defaults, **_read(path, ())}, str(path))
+    for name in recipe.data:
+        recipe.source(Path(name))
+    return recipe
+
+
+def _read(path: Path, readers: tuple[Path, ...]) -> dict[str, Any]:
+    """Return what a file says, with what it extends; `readers` are those that extend it."""
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read as a recipe: {error}") from error
-    return _checked(Recipe, {**defaults, **values}, str(path))
+    base = values.pop("extends", None)
+    if base is None:
+        return values
+    if not isinstance(base, str):
+        raise UserError(f"{path}: extends = {base!r}: give the name of another recipe's file.")
+    readers = (*readers, path.resolve())
+    other = path.parent / base
+    if other.resolve() in readers:
+        raise UserError(f"{path} extends {base}, which extends it again: take one of them out.")
+    return _merged(_read(other, readers), values)
+
+
+def _merged(base: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in above.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merged(merged[key], value) if both else value
+    return merged
 
 
 def _checked(kind: type[T], values: dict[str, Any], where: str) -> T:
@@ -122,10 +204,13 @@ def _checked(kind: type[T], values: dict[str, Any], where: str) -> T:
         return kind(**values)
     except ValidationError as error:
         first = error.errors()[0]
-        wrong = ".".join(map(str, first["loc"]))
+        *table, wrong = first["loc"]
+        place = ": ".join([where, ".".join(map(str, table))] if table else [where])
         if first["type"] != "unexpected_keyword_argument":
-            raise UserError(f"{where}: {wrong} = {first['input']!r}: {first['msg']}.") from None
-        known = [key for key in signature(kind).parameters if key != "path"]
-        near = get_close_matches(wrong, known, n=1)
+            path = ".".join(map(str, first["loc"]))
+            raise UserError(f"{where}: {path} = {first['input']!r}: {first['msg']}.") from None
+        keys = signature(Phase if table else kind).parameters
+        known = [key for key in keys if key != "path"] + ["extends"] * (kind is Recipe)
+        near = get_close_matches(str(wrong), known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}."
-        raise UserError(f"{where} has no key {wrong!r}: {hint}") from None
+        raise UserError(f"{place} has no key {wrong!r}: {hint}") from None

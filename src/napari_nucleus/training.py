@@ -116,7 +116,7 @@ def train_steps(
     """
     place = pick_device(device)
     run = RunFolder(Path(out), resume)
-    folders = [recipe.folder(Path(path)) for path in data]
+    folders = [recipe.source(Path(path)) for path in data]
     if recipe.types is None:
         recipe = replace(recipe, types=find_types(folders))
     training, validation = split(recipe, folders)
@@ -130,9 +130,12 @@ def train_steps(
     model = _start(recipe, init).to(place).to(memory_format=torch.channels_last)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True)
     kept = cast(NucleusModel, average.module)
-    optimizer = torch.optim.AdamW(model.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
+    (phase,) = recipe.phases
+    optimizer = torch.optim.AdamW(model.parameters(), phase.lr, weight_decay=recipe.weight_decay)
+    per_epoch = max(recipe.epoch // phase.batch, 1)
+    total = phase.epochs * per_epoch
     shares = {folder.path.name: folder.share for folder in folders}
-    sampler = PatchSampler(training, shares, recipe.patch, recipe.scale)
+    sampler = PatchSampler(training, shares, recipe.patch, 1.4)
     restain = appearance().to(place)
     first, best = 0, -math.inf
     if resume:
@@ -141,13 +144,13 @@ def train_steps(
         load_weights(model, state["model"], run.state.name)
         average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
-    for step in range(first, recipe.steps):
+    for step in range(first, total):
         # a step's randomness depends on its number alone, so that a resumed run is the same run
         torch.manual_seed(recipe.seed * 1_000_003 + step)
         rng = np.random.default_rng((recipe.seed, step))
         for group in optimizer.param_groups:
-            group["lr"] = recipe.lr * _schedule(step, recipe)
-        batch = _to(sampler.draw(recipe.batch, rng), place)
+            group["lr"] = phase.lr * _schedule(step, total, recipe.warmup)
+        batch = _to(sampler.draw(phase.batch, rng), place)
         batch.images = restain(batch.images)
         try:
             parts = _learn(model, optimizer, batch, recipe)
@@ -162,7 +165,7 @@ def train_steps(
             )
         average.update_parameters(model)
         scores = None
-        if (step + 1) % recipe.validate_every == 0 or step + 1 == recipe.steps:
+        if (step + 1) % (recipe.validate_every * per_epoch) == 0 or step + 1 == total:
             scores = validate(kept.eval(), validation)
             kept.card = {**about, "step": step + 1, "scores": scores}
             save_checkpoint(run.last, kept)
@@ -179,7 +182,7 @@ def train_steps(
                 }
             )
         run.add(step + 1, parts, scores)
-        yield Step(step + 1, recipe.steps, parts, scores)
+        yield Step(step + 1, total, parts, scores)
     chosen = load_checkpoint(run.best).to(place)
     chosen.instances = fit_instances(chosen, validation)
     chosen.card["scores"] = validate(chosen, validation)
@@ -282,10 +285,10 @@ def _learn(
     return {key: float(value.detach()) for key, value in parts.items()}
 
 
-def _schedule(step: int, recipe: Recipe) -> float:
-    if step < recipe.warmup:
-        return (step + 1) / recipe.warmup
-    done = (step - recipe.warmup) / max(recipe.steps - recipe.warmup, 1)
+def _schedule(step: int, total: int, warmup: int) -> float:
+    if step < warmup:
+        return (step + 1) / warmup
+    done = (step - warmup) / max(total - warmup, 1)
     return 0.5 * (1 + math.cos(math.pi * done))
 
 
