@@ -95,8 +95,11 @@ class Decoder(NucleusModel):
         self.instances = {"sobel_size": 9, "marker_threshold": 0.5}
         self.weight = nn.Parameter(zeros(1))
 
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        red, green, blue = (images * 255).unbind(1)
+    def encode(self, images: Tensor) -> list[Tensor]:
+        return [images]
+
+    def decode(self, features: list[Tensor], size: tuple[int, int]) -> dict[str, Tensor]:
+        red, green, blue = (features[0] * 255).unbind(1)
         nucleus = (255 - red) / 255
         return {
             "np": stack([1 - nucleus, nucleus], 1),

@@ -14,6 +14,10 @@ from napari_nucleus.devices import autocast_dtype
 class NucleusModel(nn.Module, ABC):
     """A network with the knowledge of how its maps become nuclei.
 
+    What it learns in lies in submodules. Those named ``encoder`` and ``tp`` are what training
+    knows as the encoder and the type branch; parameters that never learn need no gradient from the
+    start.
+
     Attributes
     ----------
     name
@@ -49,7 +53,6 @@ class NucleusModel(nn.Module, ABC):
         self.card = {}
         self.sha256 = ""
 
-    @abstractmethod
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Map images to logits.
 
@@ -64,6 +67,40 @@ class NucleusModel(nn.Module, ABC):
             ``np`` (B, 2, H, W) logits of background and nucleus; where the paper has them ``hv``
             (B, 2, H, W), horizontal and vertical distance in [-1, 1], and ``tp``
             (B, K + 1, H, W), logits of background and the types.
+        """
+        height, width = images.shape[-2:]
+        return self.decode(self.encode(images), (height, width))
+
+    @abstractmethod
+    def encode(self, images: Tensor) -> list[Tensor]:
+        """Map images to what the decoder needs, the part that training may keep frozen.
+
+        Parameters
+        ----------
+        images
+            As `forward` takes them.
+
+        Returns
+        -------
+        list of Tensor
+            (B, ...) each; what they hold is the model's own affair.
+        """
+
+    @abstractmethod
+    def decode(self, features: list[Tensor], size: tuple[int, int]) -> dict[str, Tensor]:
+        """Map features to logits.
+
+        Parameters
+        ----------
+        features
+            As `encode` returns them.
+        size
+            Height and width of the images in pixels.
+
+        Returns
+        -------
+        dict
+            As `forward` returns.
         """
 
     @abstractmethod

@@ -253,11 +253,16 @@ class HistoNeXt(NucleusModel):
         self.register_buffer("mean", _column(IMAGENET_DEFAULT_MEAN), persistent=False)
         self.register_buffer("std", _column(IMAGENET_DEFAULT_STD), persistent=False)
 
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
+    def encode(self, images: Tensor) -> list[Tensor]:
         height, width = images.shape[-2:]
+        x = (images - self.mean) / self.std
+        return self.encoder(F.pad(x, (0, -width % 32, 0, -height % 32), mode="replicate"))
+
+    def decode(self, features: list[Tensor], size: tuple[int, int]) -> dict[str, Tensor]:
+        height, width = size
         return {
             key: _doubled(value)[..., :height, :width]
-            for key, value in self._decode(self._encode(images), None).items()
+            for key, value in self._branches(features, None).items()
         }
 
     def forward_centre(self, images: Tensor, size: int = 80, margin: int = 44) -> dict[str, Tensor]:
@@ -285,15 +290,12 @@ class HistoNeXt(NucleusModel):
         offset = first - centre[0] // 2 * 2
         return {
             key: _doubled(value)[..., offset : offset + size, offset : offset + size]
-            for key, value in self._decode(self._encode(images), centre).items()
+            for key, value in self._branches(self.encode(images), centre).items()
         }
 
-    def _encode(self, images: Tensor) -> list[Tensor]:
-        height, width = images.shape[-2:]
-        x = (images - self.mean) / self.std
-        return self.encoder(F.pad(x, (0, -width % 32, 0, -height % 32), mode="replicate"))
-
-    def _decode(self, features: list[Tensor], centre: tuple[int, int] | None) -> dict[str, Tensor]:
+    def _branches(
+        self, features: list[Tensor], centre: tuple[int, int] | None
+    ) -> dict[str, Tensor]:
         branches = {"np": self.np, "hv": self.hv, "tp": self.tp}
         return {k: branch(features, centre) for k, branch in branches.items() if branch is not None}
 
