@@ -65,10 +65,22 @@ def test_asymmetric(gamma: float) -> None:
     assert float(found) == pytest.approx(terms[MASK].mean())
 
 
-def test_focal() -> None:
+@pytest.mark.parametrize("gamma", [2.0, 3.0])
+def test_focal(gamma: float) -> None:
     p = of_target(softmax(LOGITS))
-    expected = (-0.25 * (1 - p) ** 2 * np.log(p))[MASK].mean()
-    assert float(losses.focal(*tensors(LOGITS, TARGET, MASK))) == pytest.approx(expected)
+    expected = (-0.25 * (1 - p) ** gamma * np.log(p))[MASK].mean()
+    found = losses.focal(*tensors(LOGITS, TARGET, MASK), gamma=gamma)
+    assert float(found) == pytest.approx(expected)
+
+
+def test_dice_is_added() -> None:
+    given = tensors(LOGITS, TARGET, MASK)
+    found = losses.focal_dice(*given, gamma=3)
+    assert float(found) == pytest.approx(float(losses.focal(*given, gamma=3)) + expected_dice())
+    given = tensors(LOGITS[:, :2], np.minimum(TARGET, 1), MASK)
+    found = losses.asymmetric_dice(*given, gamma_pos=0.5)
+    expected = losses.asymmetric(*given, gamma_pos=0.5) + losses.dice(*given)
+    assert float(found) == pytest.approx(float(expected))
 
 
 def test_mse() -> None:
@@ -94,7 +106,16 @@ def test_msge() -> None:
     assert float(found) == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("loss", [losses.ce_dice, losses.asymmetric, losses.focal])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        losses.ce_dice,
+        losses.asymmetric,
+        losses.asymmetric_dice,
+        losses.focal,
+        losses.focal_dice,
+    ],
+)
 def test_pixels_that_do_not_count_have_no_gradient(loss: Callable[..., torch.Tensor]) -> None:
     logits = torch.from_numpy(LOGITS[:, :2]).requires_grad_()
     mask = torch.from_numpy(MASK)

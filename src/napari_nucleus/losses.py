@@ -17,7 +17,7 @@ def cross_entropy(logits: Tensor, target: Tensor, mask: Tensor) -> Tensor:
 
 
 def dice(logits: Tensor, target: Tensor, mask: Tensor, smooth: float = 1.0) -> Tensor:
-    """Soft Dice loss, the mean over classes (Milletari et al. 2016, over the whole batch).
+    """Soft Dice loss, 1 - 2 |X ∩ Y| / (|X| + |Y|) over the whole batch, the mean over classes.
 
     Parameters
     ----------
@@ -73,12 +73,22 @@ def asymmetric(
     return masked_mean(loss, mask)
 
 
+def asymmetric_dice(logits: Tensor, target: Tensor, mask: Tensor, gamma_pos: float = 1.0) -> Tensor:
+    """Asymmetric loss plus Dice (HistoNeXt, Table 2)."""
+    return asymmetric(logits, target, mask, gamma_pos) + dice(logits, target, mask)
+
+
 def focal(
     logits: Tensor, target: Tensor, mask: Tensor, alpha: float = 0.25, gamma: float = 2.0
 ) -> Tensor:
     """Focal loss of logits (B, C, H, W) against classes (B, H, W) (HistoNeXt, equation 10)."""
     ce = F.cross_entropy(logits, target, reduction="none")
     return masked_mean(alpha * (1 - torch.exp(-ce)) ** gamma * ce, mask)
+
+
+def focal_dice(logits: Tensor, target: Tensor, mask: Tensor, gamma: float = 2.0) -> Tensor:
+    """Focal loss plus Dice (HistoNeXt, Table 2)."""
+    return focal(logits, target, mask, gamma=gamma) + dice(logits, target, mask)
 
 
 def mse(pred: Tensor, true: Tensor, mask: Tensor) -> Tensor:
