@@ -215,7 +215,15 @@ def test_what_is_unknown_teaches_nothing() -> None:
     seen[..., :2], shaped[..., :4], typed[..., :6] = False, False, False
     nuclei = torch.ones(1, 8, 8, dtype=torch.long)
     batch = Batch(
-        torch.zeros(1, 3, 8, 8), nuclei, torch.zeros(1, 2, 8, 8), nuclei, seen, shaped, typed
+        torch.zeros(1, 3, 8, 8),
+        nuclei,
+        torch.zeros(1, 2, 8, 8),
+        nuclei,
+        seen,
+        shaped,
+        typed,
+        nuclei,
+        ("a",),
     )
     for np_loss in ("ce_dice", "asymmetric"):
         for tp_loss in ("ce_dice", "focal"):

@@ -7,13 +7,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from napari_nucleus import losses
-from napari_nucleus.augment import Batch, PatchSampler, appearance
+from napari_nucleus.augment import Batch, PatchSampler, create_augmentation
 from napari_nucleus.checkpoints import load_checkpoint, load_weights, save_checkpoint
 from napari_nucleus.datasets import Sample, Source, find_types, is_held_out, load_source
 from napari_nucleus.devices import autocast_dtype, pick_device
@@ -135,8 +134,18 @@ def train_steps(
     per_epoch = max(recipe.epoch // phase.batch, 1)
     total = phase.epochs * per_epoch
     shares = {folder.path.name: folder.share for folder in folders}
-    sampler = PatchSampler(training, shares, recipe.patch, 1.4)
-    restain = appearance().to(place)
+    augment = create_augmentation(recipe.augment, recipe.patch).to(place)
+    types = recipe.types or ()
+    weights = {1 + types.index(name): w for name, w in recipe.type_weights.items()}
+    sampler = PatchSampler(
+        training,
+        shares,
+        recipe.patch,
+        recipe.sampling,
+        weights,
+        margin=augment.margin,
+        jitter=augment.jitter,
+    )
     first, best = 0, -math.inf
     if resume:
         state = run.load_state()
@@ -147,11 +156,9 @@ def train_steps(
     for step in range(first, total):
         # a step's randomness depends on its number alone, so that a resumed run is the same run
         torch.manual_seed(recipe.seed * 1_000_003 + step)
-        rng = np.random.default_rng((recipe.seed, step))
         for group in optimizer.param_groups:
             group["lr"] = phase.lr * _schedule(step, total, recipe.warmup)
-        batch = _to(sampler.draw(phase.batch, rng), place)
-        batch.images = restain(batch.images)
+        batch = augment(sampler.draw(range(phase.batch), step, recipe.seed).to(place))
         try:
             parts = _learn(model, optimizer, batch, recipe)
         except torch.OutOfMemoryError as error:
@@ -290,7 +297,3 @@ def _schedule(step: int, total: int, warmup: int) -> float:
         return (step + 1) / warmup
     done = (step - warmup) / max(total - warmup, 1)
     return 0.5 * (1 + math.cos(math.pi * done))
-
-
-def _to(batch: Batch, device: torch.device) -> Batch:
-    return Batch(**{key: value.to(device) for key, value in vars(batch).items()})

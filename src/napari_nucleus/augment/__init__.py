@@ -1,0 +1,16 @@
+"""Training patches: drawn from samples, warped, restained and blurred, in batches."""
+
+from napari_nucleus.augment.batch import Batch, Crops
+from napari_nucleus.augment.sampler import SAMPLINGS, PatchSampler, Sampling
+from napari_nucleus.augment.strategies import AUGMENTATIONS, Augmentation, create_augmentation
+
+__all__ = [
+    "AUGMENTATIONS",
+    "SAMPLINGS",
+    "Augmentation",
+    "Batch",
+    "Crops",
+    "PatchSampler",
+    "Sampling",
+    "create_augmentation",
+]

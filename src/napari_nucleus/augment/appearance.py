@@ -1,0 +1,72 @@
+"""What happens to some of the images: sharpness, noise, local contrast."""
+
+import torch
+from kornia.enhance import sharpness
+from torch import Tensor, nn
+
+
+class Sometimes(nn.Module):
+    """Change an image with probability `p`, by one of several augmentations, drawn evenly.
+
+    The others pass as they are, and cost nothing.
+
+    Parameters
+    ----------
+    p
+        Probability.
+    *choices
+        Modules that take and return float (B, 3, H, W) in [0, 1].
+    """
+
+    def __init__(self, p: float, *choices: nn.Module) -> None:
+        super().__init__()
+        self.p = p
+        self.choices = nn.ModuleList(choices)
+
+    def forward(self, images: Tensor) -> Tensor:
+        # drawn on the CPU, so that the GPU need not be waited for
+        choice = torch.randint(len(self.choices), (len(images),))
+        choice[torch.rand(len(images)) >= self.p] = -1
+        changed = images.clone()
+        for i, change in enumerate(self.choices):
+            chosen = torch.nonzero(choice == i)[:, 0].to(images.device)
+            if len(chosen):
+                changed[chosen] = change(images[chosen])
+        return changed
+
+
+class Noise(nn.Module):
+    """Add Gaussian noise, independent in every channel.
+
+    Parameters
+    ----------
+    std
+        Highest standard deviation, of images in [0, 1]; every image draws its own from 0 on.
+    """
+
+    def __init__(self, std: float) -> None:
+        super().__init__()
+        self.std = std
+
+    def forward(self, images: Tensor) -> Tensor:
+        std = self.std * torch.rand(len(images), 1, 1, 1, device=images.device)
+        return (images + std * torch.randn_like(images)).clamp(0, 1)
+
+
+class Sharpen(nn.Module):
+    """Emphasize edges.
+
+    Parameters
+    ----------
+    factor
+        Highest factor of what sets a pixel apart from its smoothed neighbourhood, as Pillow's
+        ``ImageEnhance.Sharpness`` counts it: 1 changes nothing. Every image draws its own from 1
+        on.
+    """
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, images: Tensor) -> Tensor:
+        return sharpness(images, 1 + (self.factor - 1) * torch.rand(len(images)))
