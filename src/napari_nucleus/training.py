@@ -212,7 +212,7 @@ def split(recipe: Recipe, folders: Sequence[Source]) -> tuple[list[Sample], list
     for folder in folders:
         samples = load_source(folder, recipe.types or (), recipe.mpp)
         if folder.holdout:
-            kept = {i for i, sample in enumerate(samples) if is_held_out(folder, sample.name)}
+            kept = {i for i, sample in enumerate(samples) if is_held_out(folder, sample)}
         else:
             kept = _spread(len(samples), recipe.holdout)
         for i, sample in enumerate(samples):

@@ -1,12 +1,13 @@
 """Label images and tables of types, as a dataset folder keeps them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import tifffile
 
+from napari_nucleus.datasets.files import read_csv, reading
 from napari_nucleus.datasets.sample import UNKNOWN
 from napari_nucleus.errors import UserError
 
@@ -24,14 +25,16 @@ def read_types(file: Path) -> "pd.Series[str]":
     UserError
         If it cannot be read, lacks a column, or gives a number twice.
     """
-    table = read_table(file, ["label", "type"]).dropna()
+    table = read_csv(file, ["label", "type"]).dropna()
     twice = table["label"][table["label"].duplicated()]
     if len(twice):
         raise UserError(f"{file} gives label {twice.iloc[0]} two types: keep one of its rows.")
     return table.set_index("label")["type"].astype(str)
 
 
-def type_index(types: "pd.Series[str]", names: Sequence[str], ids: np.ndarray) -> np.ndarray:
+def type_index(
+    types: "Mapping[int, str] | pd.Series[str]", names: Sequence[str], ids: np.ndarray
+) -> np.ndarray:
     """Turn names of types into numbers.
 
     Parameters
@@ -73,30 +76,49 @@ def read_labels(file: Path) -> tuple[np.ndarray, np.ndarray]:
     UserError
         If it cannot be read as such.
     """
-    try:
-        raw = tifffile.imread(file)
-    except FileNotFoundError:
-        raise UserError(f"{file} is missing: every image needs a label image.") from None
-    except Exception as error:  # whatever a damaged file provokes, tifffile lets through
-        raise UserError(f"{file} cannot be read as a label image: {error}") from error
-    if raw.ndim != 2 or raw.dtype.kind not in "iu" or raw.min() < 0:
-        raise UserError(f"{file} is no label image: it needs one channel of whole numbers from 0.")
-    ids, labels = np.unique(raw, return_inverse=True)
-    labels = labels.reshape(raw.shape).astype(np.int32)
-    return (labels, ids) if ids[0] == 0 else (labels + 1, np.concatenate([[0], ids]))
+    return number_labels(read_label_image(file), file)
 
 
-def read_table(file: Path, columns: list[str]) -> pd.DataFrame:
-    """Read some columns of a CSV file.
+def read_label_image(file: Path) -> np.ndarray:
+    """Read the pixels of a label image as they are.
 
     Raises
     ------
     UserError
-        If it cannot be read or lacks one of them.
+        If it is missing or damaged.
     """
-    try:
-        return pd.read_csv(file, usecols=columns)
-    except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
-        raise UserError(
-            f"{file} cannot be read as a table with columns {','.join(columns)}: {error}"
-        ) from error
+    if not file.exists():
+        raise UserError(f"{file} is missing: every image needs a label image.")
+    with reading(file, "a label image"):
+        return tifffile.imread(file)
+
+
+def number_labels(raw: np.ndarray, file: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Give the nuclei of a label image numbers from 1 on.
+
+    Parameters
+    ----------
+    raw
+        (H, W) whole numbers, also as floats, 0 = background; numbers may be missing.
+    file
+        Where they come from, for the message.
+
+    Returns
+    -------
+    labels
+        Int32 (H, W), nuclei are 1 to N.
+    ids
+        (N + 1,), the number that each had; 0 for the background.
+
+    Raises
+    ------
+    UserError
+        If they are no such numbers.
+    """
+    ids, labels = np.unique(raw, return_inverse=True)
+    numbers = raw.ndim == 2 and raw.size > 0 and raw.dtype.kind in "iuf"
+    if not numbers or ids[0] < 0 or np.any(ids != np.trunc(ids)):
+        raise UserError(f"{file} is no label image: it needs one channel of whole numbers from 0.")
+    ids = ids.astype(np.int64)
+    labels = labels.reshape(raw.shape).astype(np.int32)
+    return (labels, ids) if ids[0] == 0 else (labels + 1, np.concatenate([[0], ids]))

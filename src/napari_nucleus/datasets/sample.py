@@ -16,7 +16,7 @@ class Sample:
     Attributes
     ----------
     name
-        Stem of the image file.
+        Which image; no other of its dataset has the same.
     dataset
         Name of the folder that the dataset lies in.
     image
@@ -27,12 +27,15 @@ class Sample:
         Uint8 (N + 1,), type index of each label; 0 for the background, `UNKNOWN` where no type is
         given.
     doubtful
-        Bool (N + 1,), nuclei that are there but may be several: their pixels teach the foreground,
-        not the shapes.
+        Bool (N + 1,), nuclei that are there but whose outline is not: they may be several, or were
+        only boxed. Their pixels teach the foreground, not the shapes.
     mpp
         Micrometres per pixel.
     part
         Part of the dataset's official split that it belongs to; empty where there is none.
+    ignored
+        Bool (H, W), background in which there may be nuclei all the same: nobody looked, or nobody
+        could tell. Neither learned from nor scored. None where there is none of it.
     """
 
     name: str
@@ -43,6 +46,7 @@ class Sample:
     doubtful: np.ndarray
     mpp: float
     part: str = ""
+    ignored: np.ndarray | None = None
 
 
 def estimate_mpp(labels: np.ndarray, diameter_um: float = 7.5) -> float:
@@ -58,6 +62,17 @@ def resample(sample: Sample, mpp: float) -> Sample:
     factor = sample.mpp / mpp
     height, width = sample.labels.shape
     size = (max(round(width * factor), 1), max(round(height * factor), 1))
-    image = Image.fromarray(sample.image).resize(size, Image.Resampling.BILINEAR)
-    labels = Image.fromarray(sample.labels).resize(size, Image.Resampling.NEAREST)
-    return replace(sample, image=np.asarray(image), labels=np.asarray(labels), mpp=mpp)
+
+    def resized(pixels: np.ndarray, resampling: Image.Resampling) -> np.ndarray:
+        return np.asarray(Image.fromarray(pixels).resize(size, resampling))
+
+    ignored = sample.ignored
+    if ignored is not None:
+        ignored = resized(ignored.astype(np.uint8), Image.Resampling.NEAREST).astype(bool)
+    return replace(
+        sample,
+        image=resized(sample.image, Image.Resampling.BILINEAR),
+        labels=resized(sample.labels, Image.Resampling.NEAREST),
+        ignored=ignored,
+        mpp=mpp,
+    )

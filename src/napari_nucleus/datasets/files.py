@@ -1,0 +1,189 @@
+"""Files as data publishers write them, read without trust: what is damaged is named in a line."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any, Self
+from xml.etree import ElementTree
+
+import numpy as np
+import pandas as pd
+import scipy.io
+
+from napari_nucleus.errors import UserError
+from napari_nucleus.slides import open_slide
+
+IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".svs")
+
+_DEEPEST = 6
+"""Folders below the one that was named: archives unpack into folders within folders."""
+
+_CLOSED = (".zarr", ".nucleus")
+"""Folders that are one thing, not a collection."""
+
+_MOST_PIXELS = 2**28
+"""A sample is held in memory as a whole; this is a square of 16384 px."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The files of a dataset, listed once, so that all formats can be tried on it.
+
+    Attributes
+    ----------
+    root
+        The folder.
+    files
+        Its files and result folders, by name, down to six folders deep. Hidden files and what
+        macOS adds to archives are left out.
+    """
+
+    root: Path
+    files: tuple[Path, ...]
+
+    @classmethod
+    def of(cls, root: Path) -> Self:
+        """List a folder.
+
+        Raises
+        ------
+        UserError
+            If there is no such folder.
+        """
+        root = root.absolute()
+        if not root.is_dir():
+            raise UserError(f"{root} is no folder: name one that holds annotated images.")
+        if root.suffix in _CLOSED:
+            return cls(root, (root,))
+        found: list[Path] = []
+        for folder, folders, names in os.walk(root, followlinks=True):
+            here = Path(folder)
+            found += (here / name for name in names if not name.startswith("."))
+            found += (here / name for name in folders if name.endswith(_CLOSED))
+            deep = len(here.relative_to(root).parts) >= _DEEPEST
+            folders[:] = [] if deep else [name for name in folders if _is_open(name)]
+        return cls(root, tuple(sorted(found)))
+
+    def glob(self, *patterns: str) -> list[Path]:
+        """Return the files whose path from the root's name on fits a pattern, in any case.
+
+        ``*`` stands for folders, too: ``*/labels/*.mat`` finds ``Labels`` at any depth.
+        """
+        return [
+            file
+            for file in self.files
+            if any(fnmatch(self.below(file).lower(), pattern) for pattern in patterns)
+        ]
+
+    def below(self, file: Path) -> str:
+        """Return the path of a file from the root's name on, which may be that of a part."""
+        return file.relative_to(self.root.parent).as_posix()
+
+
+def _is_open(name: str) -> bool:
+    return not name.startswith((".", "__MACOSX")) and not name.endswith(_CLOSED)
+
+
+@contextmanager
+def reading(file: Path, kind: str) -> Iterator[None]:
+    """Tell in one line that a file is missing or damaged.
+
+    Parameters
+    ----------
+    file
+        What is being read.
+    kind
+        What it should be, for the message.
+
+    Raises
+    ------
+    UserError
+        For any exception of the block.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except FileNotFoundError as error:
+        raise UserError(f"{file} is missing: the dataset is not complete.") from error
+    except Exception as error:  # whatever a damaged file provokes, the libraries let through
+        raise UserError(f"{file} cannot be read as {kind} ({error}): replace it.") from error
+
+
+def read_image(file: Path) -> tuple[np.ndarray, float | None]:
+    """Read an image as a whole.
+
+    Returns
+    -------
+    image
+        Uint8 (H, W, 3), RGB.
+    mpp
+        Micrometres per pixel, None where the file tells none.
+
+    Raises
+    ------
+    UserError
+        If it cannot be read, or is too large to be held in memory.
+    """
+    slide = open_slide(file)
+    height, width = slide.shape
+    if height * width > _MOST_PIXELS:
+        raise UserError(
+            f"{file} is {width} x {height} px, too large for one annotated image: mark the "
+            "regions that are annotated, or cut them out."
+        )
+    return slide.read(0, 0, width, height), slide.mpp
+
+
+def read_mat(file: Path, *keys: str) -> tuple[np.ndarray, ...]:
+    """Read arrays of a MATLAB file by name.
+
+    Raises
+    ------
+    UserError
+        If it is damaged or lacks one.
+    """
+    with reading(file, "a MATLAB file"):
+        content = scipy.io.loadmat(file, variable_names=keys)
+    if missing := [key for key in keys if key not in content]:
+        raise UserError(f"{file} holds no {', '.join(missing)}: is it of this dataset?")
+    return tuple(content[key] for key in keys)
+
+
+def map_npy(file: Path) -> np.ndarray:
+    """Map a NumPy file into memory; pickled objects are refused.
+
+    Raises
+    ------
+    UserError
+        If it is damaged, missing, or holds objects.
+    """
+    with reading(file, "a NumPy file"):
+        return np.load(file, mmap_mode="r", allow_pickle=False)
+
+
+def read_xml(file: Path) -> ElementTree.Element:
+    """Read an XML file and return its root.
+
+    Raises
+    ------
+    UserError
+        If it is damaged or missing.
+    """
+    with reading(file, "XML"):
+        return ElementTree.parse(file).getroot()
+
+
+def read_csv(file: Path, columns: list[str], **options: Any) -> pd.DataFrame:
+    """Read some columns of a CSV file; `options` are those of `pandas.read_csv`.
+
+    Raises
+    ------
+    UserError
+        If it is damaged or missing, or lacks a column.
+    """
+    with reading(file, f"a table with columns {','.join(columns)}"):
+        return pd.read_csv(file, usecols=columns, **options)

@@ -1,0 +1,200 @@
+"""CoNSeP, CPM-15, CPM-17 and Lizard: images beside instance maps in MATLAB files.
+
+Graham et al., Medical Image Analysis 2019, doi:10.1016/j.media.2019.101563; Vu et al., Frontiers in
+Bioengineering and Biotechnology 2019, doi:10.3389/fbioe.2019.00053; Graham et al., ICCV Workshops
+2021, arXiv:2108.11195.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from napari_nucleus.datasets.files import IMAGES, Layout, read_csv, read_image, read_mat
+from napari_nucleus.datasets.format import AnnotatedImage, Format, Record
+from napari_nucleus.datasets.source import Source
+from napari_nucleus.errors import UserError
+
+CONSEP_TYPES = (
+    "other",
+    "inflammatory",
+    "healthy_epithelial",
+    "malignant_epithelial",
+    "fibroblast",
+    "muscle",
+    "endothelial",
+)
+"""By their numbers in the files, from 1."""
+
+COLON_TYPES = ("neutrophil", "epithelial", "lymphocyte", "plasma", "eosinophil", "connective")
+"""Of Lizard and CoNIC, by their numbers in the files, from 1."""
+
+COLON_COMMON = {
+    **dict.fromkeys(("neutrophil", "lymphocyte", "plasma", "eosinophil"), "inflammatory"),
+    "connective": "spindle",
+}
+"""Epithelial nuclei are left out: the sets do not tell malignant from normal ones."""
+
+_MAPS = "*/labels/*.mat"
+_SPLIT = ("train", "test")
+
+
+def read_instances(file: Path, types: tuple[str, ...] = ()) -> AnnotatedImage:
+    """Read a file with ``inst_map``, and ``type_map`` if there are types, and its image.
+
+    Parameters
+    ----------
+    file
+        ``Labels/<name>.mat``; its image is in ``Images`` beside.
+    types
+        Class names by their numbers in ``type_map``, from 1.
+
+    Raises
+    ------
+    UserError
+        If one is damaged or missing.
+    """
+    image, _ = read_image(_image_of(file))
+    if not types:
+        (labels,) = read_mat(file, "inst_map")
+        return AnnotatedImage(image, labels)
+    labels, kinds = read_mat(file, "inst_map", "type_map")
+    return AnnotatedImage(image, labels, majority(labels, kinds, types, file))
+
+
+def majority(
+    labels: np.ndarray, kinds: np.ndarray, types: tuple[str, ...], file: Path
+) -> dict[int, str]:
+    """Return the class that most pixels of a nucleus have, by the number of the nucleus.
+
+    Parameters
+    ----------
+    labels, kinds
+        (H, W), number of the nucleus and of the class, from 1; 0 for none.
+    types
+        Class names by their numbers, from 1.
+    file
+        Where they come from, for the message.
+
+    Raises
+    ------
+    UserError
+        If the two differ in size, or a class has no name.
+    """
+    if labels.shape != kinds.shape:
+        raise UserError(f"{file} has classes for {kinds.shape}, nuclei for {labels.shape} px.")
+    inside = (labels > 0) & (kinds > 0)
+    of, kind = labels[inside].astype(np.int64), kinds[inside].astype(np.int64)
+    if kind.max(initial=0) > len(types):
+        raise UserError(f"{file} has a class {kind.max()}: there are {len(types)}.")
+    pairs, counts = np.unique(of * (len(types) + 1) + kind, return_counts=True)
+    pairs = pairs[np.argsort(counts, kind="stable")]  # the most frequent comes last, and stays
+    return {
+        of: types[kind - 1]
+        for of, kind in zip(*(x.tolist() for x in np.divmod(pairs, len(types) + 1)), strict=True)
+    }
+
+
+def _image_of(file: Path) -> Path:
+    for folder in file.parent.parent.iterdir():
+        if folder.name.lower() == "images":
+            for image in sorted(folder.glob(f"{file.stem}.*")):
+                if image.suffix.lower() in IMAGES:
+                    return image
+    raise UserError(f"{file} has no image Images/{file.stem}.png beside its folder.")
+
+
+def _records(
+    source: Source, layout: Layout, types: tuple[str, ...] = (), split: bool = True
+) -> Iterator[Record]:
+    for file in layout.glob(_MAPS):
+        folder = file.parent.parent.name.lower()
+        part = folder if split and folder in _SPLIT else ""
+        yield Record(file.stem, part, file, partial(read_instances, file, types))
+
+
+def _is_consep(layout: Layout) -> bool:
+    files = layout.glob(_MAPS)
+    return bool(files) and all(f.stem.lower().startswith(("train_", "test_")) for f in files)
+
+
+def _is_cpm(layout: Layout, split: bool) -> bool:
+    files = layout.glob("*/labels/image_*.mat")
+    return bool(files) and all((f.parent.parent.name.lower() in _SPLIT) == split for f in files)
+
+
+def _lizard_info(layout: Layout) -> list[Path]:
+    return layout.glob("*/info.csv") if layout.glob(_MAPS) else []
+
+
+def _lizard_records(source: Source, layout: Layout) -> Iterator[Record]:
+    images = {file.stem: file for file in layout.glob("*/lizard_images*/*.png")}
+    splits: dict[str, str] = {}
+    for info in _lizard_info(layout):
+        table = read_csv(info, ["Filename", "Split"])
+        splits |= {str(name): f"split{part}" for name, part in table.itertuples(index=False)}
+    for file in layout.glob(_MAPS):
+        read = partial(_read_lizard, file, images.get(file.stem))
+        yield Record(file.stem, splits.get(file.stem, ""), file, read)
+
+
+def _read_lizard(file: Path, image: Path | None) -> AnnotatedImage:
+    if image is None:
+        raise UserError(f"{file} has no image {file.stem}.png: unpack both archives of images.")
+    labels, ids, kinds = read_mat(file, "inst_map", "id", "class")
+    if ids.size != kinds.size or not np.isin(kinds, range(1, len(COLON_TYPES) + 1)).all():
+        raise UserError(f"{file} does not give every nucleus one of {len(COLON_TYPES)} classes.")
+    pairs = zip(ids.ravel().tolist(), kinds.ravel().tolist(), strict=True)
+    types = {int(of): COLON_TYPES[int(kind) - 1] for of, kind in pairs}
+    return AnnotatedImage(read_image(image)[0], labels, types)
+
+
+CONSEP = Format(
+    name="consep",
+    title="CoNSeP (Graham et al. 2019)",
+    licence="none stated",
+    matches=_is_consep,
+    records=partial(_records, types=CONSEP_TYPES),
+    parts=_SPLIT,
+    training_parts=("train",),
+    types=CONSEP_TYPES,
+    common={
+        "other": "miscellaneous",
+        "inflammatory": "inflammatory",
+        "healthy_epithelial": "normal_epithelial",
+        "malignant_epithelial": "malignant_epithelial",
+        **dict.fromkeys(("fibroblast", "muscle", "endothelial"), "spindle"),
+    },
+)
+
+CPM15 = Format(
+    name="cpm15",
+    title="CPM-15 (Vu et al. 2019)",
+    licence="none stated",
+    matches=partial(_is_cpm, split=False),
+    records=partial(_records, split=False),
+)
+
+CPM17 = Format(
+    name="cpm17",
+    title="CPM-17 (Vu et al. 2019)",
+    licence="none stated",
+    matches=partial(_is_cpm, split=True),
+    records=_records,
+    parts=_SPLIT,
+    training_parts=("train",),
+)
+
+LIZARD = Format(
+    name="lizard",
+    title="Lizard (Graham et al. 2021)",
+    licence="CC BY-NC-SA 4.0",
+    matches=lambda layout: bool(_lizard_info(layout)),
+    records=_lizard_records,
+    parts=("split1", "split2", "split3"),
+    training_parts=("split1", "split2"),
+    types=COLON_TYPES,
+    common=COLON_COMMON,
+    mpp=0.5,
+)
