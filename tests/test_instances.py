@@ -182,3 +182,13 @@ def test_refuses_maps_that_do_not_belong_together(np_shape, hv_shape, tp_shape, 
     types = None if tp_shape is None else np.zeros(tp_shape, int)
     with pytest.raises(UserError, match=message):
         hover_instances(np.zeros(np_shape), np.zeros(hv_shape), types, **options)
+
+
+def test_nuclei_of_low_mean_probability_are_dropped():
+    mask, hv = _disks((60, 120), (30, 30, 10), (80, 30, 10))
+    probability = mask * np.where(np.arange(120) < 55, 0.9, 0.6)
+    both, _ = hover_instances(probability, hv)
+    labels, table = hover_instances(probability, hv, min_probability=0.7)
+    assert both.max() == 2
+    np.testing.assert_array_equal(labels > 0, (probability > 0.8))
+    assert len(table) == 1

@@ -9,12 +9,19 @@ from napari_nucleus.models import NucleusModel
 from napari_nucleus.validation import predict_maps, score_maps
 
 # The published constants of HoVer-Net, where the search begins, and what else is tried.
-PUBLISHED = {"np_threshold": 0.5, "marker_threshold": 0.4, "min_size": 10, "sobel_size": 21}
+PUBLISHED = {
+    "np_threshold": 0.5,
+    "marker_threshold": 0.4,
+    "min_size": 10,
+    "sobel_size": 21,
+    "min_probability": 0.0,
+}
 CHOICES: dict[str, tuple[float, ...]] = {
     "np_threshold": (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6),
     "marker_threshold": (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6),
     "min_size": (5, 10, 20, 30, 40, 60, 80),
     "sobel_size": (5, 7, 9, 11, 13, 15, 17, 21, 25),
+    "min_probability": (0.0, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85),
 }
 
 _SWEEPS = 3

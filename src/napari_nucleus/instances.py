@@ -33,6 +33,7 @@ def hover_instances(
     marker_threshold: float = 0.4,
     min_size: int = 10,
     sobel_size: int = 21,
+    min_probability: float = 0.0,
 ) -> tuple[Labels, pandas.DataFrame]:
     """Split the nucleus pixels of one map into nuclei, and name the type of each.
 
@@ -59,6 +60,8 @@ def hover_instances(
         Smallest nucleus, in pixels.
     sobel_size : int
         Width of the Sobel kernel in pixels, odd, 3 to 31.
+    min_probability : float
+        Nuclei whose pixels have a lower mean probability are dropped; 0 is as published.
 
     Returns
     -------
@@ -95,6 +98,8 @@ def hover_instances(
     components = _label(np >= np_threshold, min_size)
     markers = _markers((components > 0) & (energy < marker_threshold))
     labels = _without_small(_flood(components, markers, energy), min_size)
+    if min_probability > 0:
+        labels = _without_doubtful(labels, np, min_probability)
     return labels, _table(labels, tp)
 
 
@@ -167,9 +172,17 @@ def _label(mask: Mask, min_size: int) -> Labels:
 
 
 def _without_small(labels: Labels, min_size: int) -> Labels:
-    sizes = numpy.bincount(labels.ravel())
-    kept = numpy.arange(len(sizes), dtype=numpy.int32)
-    kept[sizes < min_size] = 0
+    return _without(labels, numpy.bincount(labels.ravel()) < min_size)
+
+
+def _without_doubtful(labels: Labels, np: Floats, min_probability: float) -> Labels:
+    total = numpy.bincount(labels.ravel(), np.ravel())
+    return _without(labels, total < min_probability * numpy.bincount(labels.ravel()))
+
+
+def _without(labels: Labels, dropped: Mask) -> Labels:
+    kept = numpy.arange(len(dropped), dtype=numpy.int32)
+    kept[dropped] = 0
     return kept.take(labels)
 
 
