@@ -1,5 +1,6 @@
 """A label pyramid on disk: OME-Zarr 0.5, int32, 0 = background, read and written by boxes."""
 
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
@@ -57,15 +58,22 @@ def build_pyramid(path: Path, name: str, mpp: float | None) -> None:
     group.attrs["ome"] = _ome_metadata(name, count, mpp)
 
 
-def open_labels(path: Path) -> tuple[zarr.Array, ...]:
+def open_labels(path: Path, writable: bool = False) -> tuple[zarr.Array, ...]:
     """Return the levels of a complete pyramid, largest first.
+
+    Parameters
+    ----------
+    path
+        Folder made by `create_labels` and completed by `build_pyramid`.
+    writable
+        Whether they may be written to.
 
     Raises
     ------
     OSError, ValueError, KeyError, TypeError
         If there is none or it is damaged.
     """
-    group = zarr.open_group(path, mode="r")
+    group = zarr.open_group(path, mode="r+" if writable else "r")
     ome = cast(dict[str, Any], group.attrs["ome"])
     (multiscale,) = ome["multiscales"]
     return tuple(_level(group, dataset["path"]) for dataset in multiscale["datasets"])
@@ -100,6 +108,41 @@ def write_box(level: zarr.Array, x: int, y: int, labels: np.ndarray) -> None:
         for left, right in pairwise(_cuts(x, width)):
             piece = labels[top - y : bottom - y, left - x : right - x]
             level[top:bottom, left:right] = piece.astype(np.int32, copy=False)
+
+
+def read_pixels(level: zarr.Array, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Return the (N,) int32 labels of single pixels; only the chunks that hold them are read."""
+    labels = np.zeros(len(y), np.int32)
+    for chunk, part in _by_chunk(level, y, x):
+        labels[part] = np.asarray(level[chunk])[y[part] - chunk[0].start, x[part] - chunk[1].start]
+    return labels
+
+
+def write_pixels(level: zarr.Array, y: np.ndarray, x: np.ndarray, labels: np.ndarray) -> None:
+    """Write the (N,) labels of single pixels, and only chunks of which one differs."""
+    for chunk, part in _by_chunk(level, y, x):
+        block = np.array(level[chunk])
+        place = y[part] - chunk[0].start, x[part] - chunk[1].start
+        if (block[place] != labels[part]).any():
+            block[place] = labels[part]
+            level[chunk] = block
+
+
+def _by_chunk(
+    level: zarr.Array, y: np.ndarray, x: np.ndarray
+) -> Iterator[tuple[tuple[slice, slice], np.ndarray]]:
+    """Yield every chunk that holds some of the pixels, and which ones."""
+    if not len(y):
+        return
+    rows, columns = level.shape
+    chunk = y // CHUNK * -(-columns // CHUNK) + x // CHUNK
+    order = np.argsort(chunk, kind="stable")
+    for part in np.split(order, np.flatnonzero(np.diff(chunk[order])) + 1):
+        top, left = (int(axis[part[0]]) // CHUNK * CHUNK for axis in (y, x))
+        yield (
+            (slice(top, min(top + CHUNK, rows)), slice(left, min(left + CHUNK, columns))),
+            part,
+        )
 
 
 def _cuts(start: int, length: int) -> list[int]:

@@ -1,0 +1,93 @@
+"""One correction, complete in itself: everything that it changed, from what to what."""
+
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime
+from typing import Any, Generic, NamedTuple, Self, TypeVar
+
+from napari_nucleus.edits.pixels import PixelChange
+from napari_nucleus.edits.rows import Rows, rows_from_json, rows_to_json
+
+T = TypeVar("T")
+
+Region = tuple[int, int, int, int]
+"""A box (x0, y0, x1, y1) of level-0 pixels, half open."""
+
+
+class Change(NamedTuple, Generic[T]):
+    """What something was before, and is after."""
+
+    before: T
+    after: T
+
+    def inverse(self) -> "Change[T]":
+        """Return the change that takes this one back."""
+        return Change(self.after, self.before)
+
+
+@dataclass(frozen=True, eq=False)
+class Edit:
+    """A correction.
+
+    Attributes
+    ----------
+    name
+        What was done, for the menu: "split".
+    pixels
+        Pixels of the labels.
+    rows
+        Rows of the table: nuclei only in `before` go, those only in `after` come, those in both
+        have the columns that differ.
+    types
+        All types, name to colour ``"#rrggbb"``, in their order.
+    renamed
+        Name of one type, which its nuclei follow.
+    reviewed
+        All regions in which every nucleus has been seen.
+    checked
+        Labels accepted as they are: `before` no longer, `after` from now on.
+    """
+
+    name: str
+    pixels: PixelChange | None = None
+    rows: Change[Rows] | None = None
+    types: Change[dict[str, str]] | None = None
+    renamed: Change[str] | None = None
+    reviewed: Change[list[Region]] | None = None
+    checked: Change[list[int]] | None = None
+
+    def inverse(self) -> "Edit":
+        """Return the edit that takes this one back."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        changes: dict[str, Any] = {
+            name: value.inverse()
+            for name, value in values.items()
+            if isinstance(value, Change | PixelChange)
+        }
+        return replace(self, **changes)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything but the pixels, as a line of the journal has it."""
+        line: dict[str, Any] = {
+            "edit": self.name,
+            "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        if self.rows is not None:
+            line["rows"] = [rows_to_json(rows) for rows in self.rows]
+        for name in ("types", "renamed", "reviewed", "checked"):
+            if (change := getattr(self, name)) is not None:
+                line[name] = list(change)
+        return line
+
+    @classmethod
+    def from_json(cls, line: dict[str, Any], pixels: str | None) -> Self:
+        """Return what `to_json` has made a line of, with its `PixelChange.encode`."""
+        changes: dict[str, Any] = {
+            name: Change(*line[name]) for name in ("types", "renamed", "checked") if name in line
+        }
+        if "rows" in line:
+            changes["rows"] = Change(*map(rows_from_json, line["rows"]))
+        if "reviewed" in line:
+            changes["reviewed"] = Change(*([tuple(r) for r in rs] for rs in line["reviewed"]))
+        if pixels is not None:
+            changes["pixels"] = PixelChange.decode(pixels)
+        return cls(line["edit"], **changes)

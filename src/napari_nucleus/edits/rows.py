@@ -1,0 +1,107 @@
+"""The nuclei table in memory, changed row by row."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+Rows = dict[str, np.ndarray]
+"""Columns of some nuclei, `label` among them."""
+
+
+class NucleusTable:
+    """All nuclei, column by column, in ascending order of their labels.
+
+    One array per column: to change a row of 100,000 takes microseconds, to add or remove one a few
+    milliseconds.
+
+    Parameters
+    ----------
+    table
+        As `nuclei.parquet` has it, in any order.
+    """
+
+    def __init__(self, table: pa.Table) -> None:
+        self.schema = table.schema.remove_metadata()
+        columns = {name: table[name].to_numpy() for name in self.schema.names}
+        order = np.argsort(columns["label"], kind="stable")
+        self.columns: Rows = {name: values[order] for name, values in columns.items()}
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Labels (N,) of all nuclei, ascending."""
+        return self.columns["label"]
+
+    def known(self, labels: np.ndarray) -> np.ndarray:
+        """Tell which labels belong to a nucleus."""
+        place = np.minimum(np.searchsorted(self.labels, labels), len(self) - 1)
+        return self.labels[place] == labels if len(self) else np.zeros(len(labels), bool)
+
+    def rows(self, labels: np.ndarray, columns: tuple[str, ...] | None = None) -> Rows:
+        """Return the rows of some nuclei, all columns or those named.
+
+        Raises
+        ------
+        KeyError
+            If there is no such nucleus.
+        """
+        if not (known := self.known(labels)).all():
+            raise KeyError(f"no nuclei {labels[~known].tolist()}")
+        place = np.searchsorted(self.labels, labels)
+        return {name: self.columns[name][place] for name in columns or self.columns}
+
+    def replace(self, before: Rows, after: Rows) -> None:
+        """Put rows in place of others.
+
+        Parameters
+        ----------
+        before
+            Nuclei of which those go that `after` does not name.
+        after
+            Nuclei that come, with all columns, or change, with the columns that do.
+        """
+        gone = np.setdiff1d(before["label"], after["label"])
+        if self.known(gone).any():
+            stays = ~np.isin(self.labels, gone)
+            self.columns = {name: values[stays] for name, values in self.columns.items()}
+        known = self.known(after["label"])
+        place = np.searchsorted(self.labels, after["label"])
+        for name, values in after.items():
+            self.columns[name][place[known]] = values[known]
+        if not known.all():
+            new = ~known
+            self.columns = {
+                name: np.insert(values, place[new], after[name][new])
+                for name, values in self.columns.items()
+            }
+
+    def rename_type(self, before: str, after: str) -> None:
+        """Give the nuclei of a type its new name."""
+        types = self.columns["type"]
+        types[types == before] = after
+
+    def arrow(self) -> pa.Table:
+        """Return the nuclei as `nuclei.parquet` has them."""
+        return pa.table(self.columns, schema=self.schema)
+
+
+def rows_to_json(rows: Rows) -> dict[str, list[Any]]:
+    """Return rows as JSON has them, without loss; a number that is missing becomes null."""
+    return {
+        name: [None if value != value else value for value in values.tolist()]
+        for name, values in rows.items()
+    }
+
+
+def rows_from_json(rows: dict[str, list[Any]]) -> Rows:
+    """Return what `rows_to_json` was given, whole numbers and fractions in 64 bits."""
+    return {name: _column(values) for name, values in rows.items()}
+
+
+def _column(values: list[Any]) -> np.ndarray:
+    if any(isinstance(value, str) for value in values):
+        return np.array(values, object)
+    return np.array([np.nan if value is None else value for value in values])

@@ -1,0 +1,150 @@
+"""What all corrections come to: the table, the types, what is reviewed and checked."""
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import pandas as pd
+import pyarrow.parquet as pq
+
+from napari_nucleus.edits.edit import Edit, Region
+from napari_nucleus.edits.history import History
+from napari_nucleus.edits.journal import Journal
+from napari_nucleus.edits.rows import NucleusTable
+from napari_nucleus.files import replacing
+
+_KEY = b"napari_nucleus"
+
+
+@dataclass
+class Notes:
+    """What is known about the nuclei beside their pixels and rows.
+
+    Attributes
+    ----------
+    types
+        Name to colour ``"#rrggbb"``, in the order of the classes.
+    reviewed
+        Regions in which every nucleus has been seen.
+    checked
+        Labels accepted as they are.
+    next_label
+        Higher than any that was ever given.
+    saved
+        Number of the journal's last line that is in `nuclei.parquet`.
+    """
+
+    types: dict[str, str]
+    reviewed: list[Region] = field(default_factory=list)
+    checked: set[int] = field(default_factory=set)
+    next_label: int = 1
+    saved: int = 0
+
+    @classmethod
+    def read(cls, folder: Path, types: dict[str, str]) -> Self:
+        """Return what was saved with the table; `types` are those of `run.json`."""
+        metadata = pq.read_schema(folder / "nuclei.parquet").metadata or {}
+        if _KEY not in metadata:
+            return cls(dict(types))
+        stored = json.loads(metadata[_KEY])
+        regions = [tuple(region) for region in stored.pop("reviewed")]
+        return cls(reviewed=regions, checked=set(stored.pop("checked")), **stored)
+
+    def apply(self, edit: Edit) -> None:
+        """Go on by one edit."""
+        if edit.types is not None:
+            self.types = dict(edit.types.after)
+        if edit.reviewed is not None:
+            self.reviewed = list(edit.reviewed.after)
+        if edit.checked is not None:
+            self.checked.difference_update(edit.checked.before)
+            self.checked.update(edit.checked.after)
+        if edit.rows is not None and len(labels := edit.rows.after["label"]):
+            self.next_label = max(self.next_label, int(labels.max()) + 1)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `read` reads."""
+        return {**vars(self), "checked": sorted(self.checked)}
+
+
+class State:
+    """A result as it is after all corrections, but for the pixels of its labels.
+
+    `nuclei.parquet` has it as it was when it was saved, the journal all that came after.
+
+    Attributes
+    ----------
+    table, notes
+        The two parts.
+
+    Parameters
+    ----------
+    folder
+        The result folder.
+    types
+        Name to colour of the types in `run.json`.
+    """
+
+    def __init__(self, folder: Path, types: dict[str, str]) -> None:
+        self._folder = folder
+        self.notes = Notes.read(folder, types)
+        self.table = NucleusTable(pq.read_table(folder / "nuclei.parquet"))
+        self.notes.next_label = max(
+            self.notes.next_label, int(self.table.labels.max(initial=0)) + 1
+        )
+
+    @classmethod
+    def replay(cls, folder: Path, types: dict[str, str]) -> Self:
+        """Return the state after the last line of the journal."""
+        # The table first: a line that is saved in between is then left out, not missed.
+        state = cls(folder, types)
+        for edit in History(Journal(folder), state.notes.saved).since_saved():
+            state.apply(edit)
+        return state
+
+    def apply(self, edit: Edit) -> None:
+        """Go on by one edit; twice does no harm."""
+        self.notes.apply(edit)
+        if edit.rows is not None:
+            self.table.replace(*edit.rows)
+        if edit.renamed is not None:
+            self.table.rename_type(*edit.renamed)
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of all nuclei, as `nuclei`, and of every type."""
+        found = pd.Series(self.table.columns["type"], dtype=object).value_counts()
+        return {
+            "nuclei": len(self.table),
+            **{name: int(found.get(name, 0)) for name in self.notes.types},
+        }
+
+    def save(self, line: int) -> None:
+        """Write `nuclei.parquet`.
+
+        Parameters
+        ----------
+        line
+            Number of the last line of the journal that is in this state.
+
+        Raises
+        ------
+        UserError
+            If the disk is full or the file cannot be written; it is as it was then.
+        """
+        self.notes.saved = line
+        stored = {_KEY: json.dumps(self.notes.to_json())}
+        path = self._folder / "nuclei.parquet"
+        with replacing(path) as part, part.open("wb") as file:
+            pq.write_table(self.table.arrow().replace_schema_metadata(stored), file)
+            file.flush()
+            os.fsync(file.fileno())  # the journal's lines until here count as done from now on
+
+
+def has_edits(folder: Path) -> bool:
+    """Tell whether a result was corrected by hand."""
+    journal = folder / "edits.jsonl"
+    if journal.exists() and journal.stat().st_size:
+        return True
+    return _KEY in (pq.read_schema(folder / "nuclei.parquet").metadata or {})

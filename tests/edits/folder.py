@@ -1,0 +1,47 @@
+"""A result folder whose nuclei are squares, and its image."""
+
+from pathlib import Path
+
+import numpy as np
+
+from napari_nucleus.measure import measure
+from napari_nucleus.result import Result, ResultWriter
+from napari_nucleus.slides import Slide, slide_from_arrays
+
+TYPES = {"inflammatory": "#3cb44b", "spindle": "#ffb000", "other": "#ff0000"}
+MPP = 0.5
+
+
+def squares(height: int, width: int, side: int = 10, pitch: int = 16) -> np.ndarray:
+    """Nuclei of `side` x `side` px, `pitch` apart, the first at (3, 3), numbered row by row."""
+    rows, columns = -(-height // pitch), -(-width // pitch)
+    numbers = np.arange(1, rows * columns + 1).reshape(rows, columns)
+    square = np.zeros((pitch, pitch), int)
+    square[3 : 3 + side, 3 : 3 + side] = 1
+    labels = np.kron(numbers, square)[:height, :width]
+    _, compact = np.unique(labels, return_inverse=True)
+    return compact.reshape(labels.shape).astype(np.int32)
+
+
+def picture(height: int, width: int, mpp: float | None = MPP) -> Slide:
+    """An image on which every place looks different."""
+    pixels = np.random.default_rng(5).integers(0, 256, (height, width, 3), np.uint8)
+    return slide_from_arrays([pixels], mpp, "picture")
+
+
+def write_result(path: Path, labels: np.ndarray, mpp: float | None = MPP) -> Result:
+    """Write a result as `segment` does; every third nucleus is of another type."""
+    height, width = labels.shape
+    slide = picture(height, width, mpp)
+    run = {
+        "source": {"path": None, "sha256": "ab"},
+        "model": {"name": "tiny", "sha256": "cd", "mpp": 0.5, "types": list(TYPES)},
+        "options": {},
+        "device": "cpu",
+    }
+    with ResultWriter(path, labels.shape, mpp, TYPES, run) as writer:
+        writer.write_labels(0, 0, labels)
+        table = measure(labels, slide.read(0, 0, width, height), mpp)
+        names = np.array(list(TYPES))[table["label"] % 3]
+        writer.append(table.assign(type=names, type_prob=0.75))
+        return writer.finish(seconds={})
