@@ -16,3 +16,12 @@ def datasets() -> Path:
     if not folder:
         pytest.skip("NAPARI_NUCLEUS_DATA names no folder of dataset folders")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def mobile_sam() -> Path:
+    """Return the published weights of MobileSAM, which do not ship with the project."""
+    file = os.environ.get("NAPARI_NUCLEUS_SAM")
+    if not file:
+        pytest.skip("NAPARI_NUCLEUS_SAM names no file of MobileSAM's weights")
+    return Path(file)
