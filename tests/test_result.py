@@ -231,7 +231,7 @@ def test_killed_between_moving_the_earlier_result_away_and_the_new_one_in(path: 
 def test_corrections_by_hand_are_never_replaced(path: Path) -> None:
     write(path, grid(100, 120))
     with writer(path) as new:
-        (path / "edits.jsonl").write_text('{"label": 3}\n')  # while the new one is made
+        (path / "edits.jsonl").write_text('{"n": 1, "edit": "mark"}\n')  # while the new one is made
         with pytest.raises(UserError, match="corrections by hand"):
             new.finish(seconds={})
     with pytest.raises(UserError, match="corrections by hand"):

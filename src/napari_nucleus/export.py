@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import shutil
 from collections.abc import Iterator
 from os import PathLike
 
@@ -10,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
+import pyarrow.parquet as pq
 import shapely
 import tifffile
 from PIL import Image
@@ -18,8 +18,8 @@ from napari_nucleus.errors import UserError
 from napari_nucleus.files import replacing
 from napari_nucleus.measure import POSITION_COLUMNS, measurement_columns
 from napari_nucleus.outlines import outlines
-from napari_nucleus.result import Result, table_schema
-from napari_nucleus.slides import Slide, open_slide
+from napari_nucleus.result import Result
+from napari_nucleus.result_format import table_schema
 
 # Labels are read in blocks of this side, so that memory does not grow with the slide.
 _BLOCK = 2048
@@ -66,8 +66,9 @@ def write_parquet(result: Result, path: str | PathLike[str]) -> None:
 
     Parameters and errors are those of `write_csv`.
     """
-    with replacing(path) as part:
-        shutil.copyfile(result.path / "nuclei.parquet", part)
+    with replacing(path) as part, pq.ParquetWriter(part, table_schema(result.mpp)) as writer:
+        for table in result.tables():
+            writer.write_table(pa.Table.from_pandas(table, table_schema(result.mpp), False))
 
 
 def write_geojson(result: Result, path: str | PathLike[str]) -> None:
@@ -144,7 +145,7 @@ def write_overlay(result: Result, path: str | PathLike[str], max_size: int = 400
         If the image has moved or is another one, the file cannot be written, or the result is
         damaged.
     """
-    slide = _open_source(result)
+    slide = result.open_image()
     height, width = result.shape
     scale = min(1.0, max_size / max(height, width))
     size = max(round(width * scale), 1), max(round(height * scale), 1)
@@ -205,22 +206,6 @@ def _tiles(result: Result) -> Iterator[np.ndarray]:
         rows, columns = min(_TIFF_TILE, height - y), min(_TIFF_TILE, width - x)
         tile[:rows, :columns] = result.read_labels(x, y, columns, rows)
         yield tile
-
-
-def _open_source(result: Result) -> Slide:
-    path = result.run["source"]["path"]
-    if path is None:
-        raise UserError(f"{result.path} was made from a layer without a file: nothing to draw on.")
-    try:
-        slide = open_slide(path, mpp=result.mpp)
-    except UserError as error:
-        raise UserError(
-            f"{result.path} was made from {path}, which cannot be opened any more ({error}): put "
-            "the image back there."
-        ) from error
-    if slide.shape != result.shape:
-        raise UserError(f"{path} is not the image that {result.path} was made from.")
-    return slide
 
 
 def _scaled_labels(result: Result, size: tuple[int, int]) -> np.ndarray:

@@ -4,6 +4,8 @@
 - `nuclei.parquet`: one row per nucleus;
 - `run.json`: what was segmented, by which model, how (`Run`);
 - `edits.jsonl`: corrections by hand, appended one by one.
+
+What is read here is the corrected state, whether or not the table has been saved since.
 """
 
 import json
@@ -17,7 +19,7 @@ from functools import cached_property
 from importlib.metadata import version
 from os import PathLike
 from pathlib import Path
-from typing import Any, Self, TypedDict
+from typing import Any, Self
 
 import dask.array as da
 import numpy as np
@@ -26,6 +28,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import zarr
 
+from napari_nucleus.edits.lock import is_locked
+from napari_nucleus.edits.recovery import recover
+from napari_nucleus.edits.state import State, has_edits
 from napari_nucleus.errors import UserError
 from napari_nucleus.files import write_errors
 from napari_nucleus.label_store import (
@@ -35,47 +40,13 @@ from napari_nucleus.label_store import (
     read_box,
     write_box,
 )
-from napari_nucleus.measure import POSITION_COLUMNS, measurement_columns
+from napari_nucleus.result_format import FORMAT, Run, table_schema
+from napari_nucleus.slides import Slide, open_slide
 
-FORMAT = 1
 # A tile has hundreds of nuclei; row groups that small would make a large and slow file.
 _ROW_GROUP = 50_000
-_NAMES = {"labels.zarr", "nuclei.parquet", "run.json", "edits.jsonl"}
+_NAMES = {"labels.zarr", "nuclei.parquet", "run.json", "edits.jsonl", "edits.lock"}
 _LITTER = {".DS_Store", "Thumbs.db", "desktop.ini"}  # left behind by file managers
-
-
-class SourceInfo(TypedDict):
-    """The image: path (None for a layer without a file), hash, size in level-0 px, µm/px."""
-
-    path: str | None
-    sha256: str
-    width: int
-    height: int
-    mpp: float | None
-
-
-class ModelInfo(TypedDict):
-    """The model: name, hash of its weights, the µm/px it works at, its types."""
-
-    name: str
-    sha256: str
-    mpp: float
-    types: list[str]
-
-
-class Run(TypedDict):
-    """What `run.json` holds."""
-
-    format: int
-    version: str
-    source: SourceInfo
-    model: ModelInfo
-    types: dict[str, str]
-    options: dict[str, Any]
-    device: str
-    started: str
-    seconds: dict[str, float]
-    counts: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -87,7 +58,7 @@ class Result:
     path
         The folder.
     run
-        Contents of `run.json`.
+        Contents of `run.json`; `types` and `counts` are those of the corrected nuclei.
     levels
         The labels as stored, largest level first; each level takes every second pixel of the one
         above.
@@ -110,7 +81,7 @@ class Result:
 
     @property
     def types(self) -> dict[str, str]:
-        """Name to colour ``"#rrggbb"`` of every type that the model knows."""
+        """Name to colour ``"#rrggbb"`` of every type."""
         return self.run["types"]
 
     @cached_property
@@ -136,13 +107,48 @@ class Result:
     def table(self) -> pd.DataFrame:
         """Return the nuclei, one row each (see `ResultWriter.append` for the columns)."""
         with _read_errors(self.path):
-            return pq.read_table(self.path / "nuclei.parquet").to_pandas()
+            return self._nuclei().to_pandas()
 
     def tables(self, rows: int = _ROW_GROUP) -> Iterator[pd.DataFrame]:
         """Yield the nuclei in pieces of at most so many rows."""
-        with _read_errors(self.path), pq.ParquetFile(self.path / "nuclei.parquet") as file:
-            for batch in file.iter_batches(rows):
-                yield batch.to_pandas()
+        with _read_errors(self.path):
+            if has_edits(self.path):
+                batches = self._nuclei().to_batches(rows)
+                yield from (batch.to_pandas() for batch in batches)
+                return
+            with pq.ParquetFile(self.path / "nuclei.parquet") as file:
+                for batch in file.iter_batches(rows):
+                    yield batch.to_pandas()
+
+    def _nuclei(self) -> pa.Table:
+        if has_edits(self.path):
+            return State.replay(self.path, self.types).table.arrow()
+        return pq.read_table(self.path / "nuclei.parquet")
+
+    def open_image(self) -> Slide:
+        """Open the image that was segmented.
+
+        Raises
+        ------
+        UserError
+            If it came from a layer without a file, has moved or is another one.
+        """
+        path = self.run["source"]["path"]
+        if path is None:
+            raise UserError(
+                f"{self.path} was made from a layer without a file: save the layer as an image "
+                "and segment that."
+            )
+        try:
+            slide = open_slide(path, mpp=self.mpp)
+        except UserError as error:
+            raise UserError(
+                f"{self.path} was made from {path}, which cannot be opened any more ({error}): "
+                "put the image back there."
+            ) from error
+        if slide.shape != self.shape:
+            raise UserError(f"{path} is not the image that {self.path} was made from.")
+        return slide
 
 
 def open_result(path: str | PathLike[str]) -> Result:
@@ -168,25 +174,11 @@ def open_result(path: str | PathLike[str]) -> Result:
         schema = pq.read_schema(path / "nuclei.parquet")
         if missing := set(table_schema(run["source"]["mpp"]).names) - set(schema.names):
             raise ValueError(f"nuclei.parquet lacks {', '.join(sorted(missing))}")
+        if has_edits(path):
+            recover(path)
+            state = State.replay(path, run["types"])
+            run |= {"types": state.notes.types, "counts": state.counts()}
     return Result(path, run, levels)
-
-
-def table_schema(mpp: float | None) -> pa.Schema:
-    """Return the columns of `nuclei.parquet`.
-
-    Parameters
-    ----------
-    mpp
-        µm per level-0 pixel, None where not known.
-    """
-    center, box = POSITION_COLUMNS[:2], POSITION_COLUMNS[2:]
-    return pa.schema(
-        [("label", pa.int32()), ("type", pa.string()), ("type_prob", pa.float32())]
-        + [(name, pa.float64()) for name in center]
-        + [(name, pa.int32()) for name in box]
-        + [(name, pa.float32()) for name in measurement_columns(mpp)]
-        + [("edited", pa.bool_())]
-    )
 
 
 class ResultWriter:
@@ -383,6 +375,8 @@ def _refuse_to_replace(path: Path) -> None:
         raise UserError(
             f"{path} has corrections by hand: choose another folder, or remove this one first."
         )
+    if is_locked(path):
+        raise UserError(f"{path} is being corrected in a window: close it there first.")
 
 
 @contextmanager

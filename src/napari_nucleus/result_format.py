@@ -1,0 +1,62 @@
+"""What the files of a result folder hold."""
+
+from typing import Any, TypedDict
+
+import pyarrow as pa
+
+from napari_nucleus.measure import POSITION_COLUMNS, measurement_columns
+
+FORMAT = 1
+"""Version of the format; raised when what an earlier version wrote is read in another way."""
+
+
+class SourceInfo(TypedDict):
+    """The image: path (None for a layer without a file), hash, size in level-0 px, µm/px."""
+
+    path: str | None
+    sha256: str
+    width: int
+    height: int
+    mpp: float | None
+
+
+class ModelInfo(TypedDict):
+    """The model: name, hash of its weights, the µm/px it works at, its types."""
+
+    name: str
+    sha256: str
+    mpp: float
+    types: list[str]
+
+
+class Run(TypedDict):
+    """What `run.json` holds."""
+
+    format: int
+    version: str
+    source: SourceInfo
+    model: ModelInfo
+    types: dict[str, str]
+    options: dict[str, Any]
+    device: str
+    started: str
+    seconds: dict[str, float]
+    counts: dict[str, int]
+
+
+def table_schema(mpp: float | None) -> pa.Schema:
+    """Return the columns of `nuclei.parquet`.
+
+    Parameters
+    ----------
+    mpp
+        µm per level-0 pixel, None where not known.
+    """
+    center, box = POSITION_COLUMNS[:2], POSITION_COLUMNS[2:]
+    return pa.schema(
+        [("label", pa.int32()), ("type", pa.string()), ("type_prob", pa.float32())]
+        + [(name, pa.float64()) for name in center]
+        + [(name, pa.int32()) for name in box]
+        + [(name, pa.float32()) for name in measurement_columns(mpp)]
+        + [("edited", pa.bool_())]
+    )
