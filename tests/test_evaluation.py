@@ -47,7 +47,8 @@ def test_model_that_sees_everything_scores_one(data: Path) -> None:
     assert scores["f1d"] == scores["accuracy"] == 1
     assert scores["f1"] == {"dark": 1, "pale": 1}
     assert (scores["bpq"], scores["mpq"]) == pytest.approx((1, 1), abs=1e-3)
-    assert scores["ci95"].keys() == SCORES
+    assert scores["ci95"].keys() == {*SCORES, "miou", "f1d", "accuracy", "bpq", "mpq"}
+    assert scores["per_dataset"].keys() == {"made"}
     rows = [(row["dataset"], row["name"]) for row in scores["per_image"]]
     assert rows == [("made", "a"), ("made", "b")]
     json.dumps(scores, allow_nan=False)
@@ -101,6 +102,11 @@ def test_types_by_hand(tmp_path: Path) -> None:
     }
     assert scores["bpq"] == scores["pq"] == pytest.approx(2 / 3, abs=1e-5)
     assert scores["mpq"] == pytest.approx((2 / 3 + 0) / 2, abs=1e-5)
+    counts = {k: (v["annotated"], v["predicted"]) for k, v in scores["per_class"].items()}
+    assert counts == {"dark": (2, 1), "pale": (1, 2)}
+    # dark: one of three found; pale: none of three
+    pq = {name: of["pq"] for name, of in scores["per_class"].items()}
+    assert pq == {"dark": pytest.approx(2 / 3, abs=1e-5), "pale": 0}
 
 
 def test_nuclei_of_unknown_type_do_not_count_for_types() -> None:
@@ -250,7 +256,7 @@ def test_constants_are_fitted_to_annotated_images(samples: list[Sample]) -> None
 
 def test_masks_that_do_not_match_their_image_are_told(data: Path) -> None:
     Image.fromarray(np.zeros((10, 10, 3), np.uint8)).save(data / "images" / "a.png")
-    with pytest.raises(UserError, match=r"a\.tif is 150 x 120 px, what is predicted 10 x 10"):
+    with pytest.raises(UserError, match=r"a\.tif is 150 x 120 px, its image 10 x 10"):
         evaluate(Decoder(), [data])
 
 

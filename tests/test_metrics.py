@@ -8,7 +8,7 @@ from scipy.spatial.distance import cdist
 from napari_nucleus.errors import UserError
 from napari_nucleus.metrics import (
     Centroids,
-    bootstrap_ci,
+    count_types,
     match_centroids,
     mean_iou,
     mean_panoptic,
@@ -104,23 +104,40 @@ def test_match_centroids_equals_reference():
     assert cdist(true, pred)[pairs[:, 0], pairs[:, 1]].max() <= 12
 
 
+def _type_scores(images, types):
+    """Scores of types of one data set that holds every image once."""
+    scores = score_types([count_types(true, pred, types) for true, pred in images], np.ones((1, 4)))
+    return {key: values[0].tolist() for key, values in scores.items()}
+
+
 def test_score_types_equals_reference(typed_images):
     answer = ANSWERS["cls_4images_types1-4"]
-    scores = score_types(typed_images, [1, 2, 3, 4])
+    scores = _type_scores(typed_images, [1, 2, 3, 4])
     assert scores["f1d"] == answer["F1d"]
     assert scores["accuracy"] == answer["acc"]
-    assert scores["f1"] == {int(kind): f1 for kind, f1 in answer["F1_type"].items()}
+    assert scores["f1"] == list(answer["F1_type"].values())
 
 
 def test_score_types_counts_an_empty_image_as_the_reference_does(typed_images):
     answer = ANSWERS["cls_4images_types_from_gt"]["values"]
-    scores = score_types(typed_images, [0, 1, 2, 3, 4])
-    assert [scores["f1d"], scores["accuracy"], *scores["f1"].values()] == answer
+    scores = _type_scores(typed_images, [0, 1, 2, 3, 4])
+    assert [scores["f1d"], scores["accuracy"], *scores["f1"]] == answer
 
 
-def test_score_types_of_a_type_that_is_nowhere_is_nan(typed_images):
-    assert np.isnan(score_types(typed_images, [9])["f1"][9])
-    assert np.isnan(score_types([], [1])["f1d"])
+def test_type_that_is_nowhere_annotated_has_no_f1():
+    """Predicted or not: the reference scores the types that the annotation has."""
+    true, pred = (Centroids(np.zeros((1, 2)), np.array([kind])) for kind in (1, 2))
+    f1 = score_types([count_types(true, pred, [1, 2, 3])], np.ones((1, 1)))["f1"]
+    np.testing.assert_equal(f1, [[0, np.nan, np.nan]])
+
+
+def test_image_that_weighs_twice_counts_twice(typed_images):
+    counts = [count_types(true, pred, [1, 2, 3, 4]) for true, pred in typed_images]
+    weighted = score_types(counts, [[2, 0, 1, 1], [0, 0, 0, 0]])
+    listed = score_types([counts[0], counts[0], *counts[2:]], np.ones((1, 4)))
+    for key in ("f1d", "accuracy", "f1"):
+        np.testing.assert_array_equal(weighted[key][0], listed[key][0])
+        assert np.isnan(weighted[key][1]).all()
 
 
 def _panoptic(image):
@@ -138,23 +155,25 @@ def _panoptic(image):
 @pytest.mark.parametrize("image", range(8))
 def test_score_panoptic_equals_pannuke(image):
     answer = ANSWERS["pannuke_8images"]["per_image"][image]
-    scores = _panoptic(image)
-    np.testing.assert_equal(scores["bpq"], _number(answer["bPQ"]))
-    np.testing.assert_equal(list(scores["pq"].values()), [_number(pq) for pq in answer["classPQ"]])
+    bpq, pq = _panoptic(image)
+    np.testing.assert_equal(bpq, _number(answer["bPQ"]))
+    np.testing.assert_equal(pq.tolist(), [_number(pq) for pq in answer["classPQ"]])
 
 
 def test_mean_panoptic_equals_pannuke():
     answer = ANSWERS["pannuke_8images"]["printed"]
-    scores = mean_panoptic([_panoptic(i) for i in range(8)], ARRAYS["pannuke_types"].tolist())
-    assert scores["bpq"] == pytest.approx(answer["Average bPQ"], rel=1e-12)
-    assert scores["mpq"] == pytest.approx(answer["Average mPQ"], rel=1e-12)
-    assert set(scores["tissues"]) == {"Breast", "Colon", "Liver", "Skin"}
-    for tissue, means in scores["tissues"].items():
-        assert means["mpq"] == pytest.approx(answer[f"{tissue} PQ"], rel=1e-12)
-        assert means["bpq"] == pytest.approx(answer[f"{tissue} PQ binary"], rel=1e-12)
-    names = ["Neoplastic", "Inflammatory", "Connective", "Dead", "Non-Neoplastic"]
-    expected = [answer[f"{name} PQ"] for name in names]
-    assert list(scores["pq"].values()) == pytest.approx(expected, rel=1e-12)
+    tissues = ARRAYS["pannuke_types"].tolist()
+    names = list(dict.fromkeys(tissues))
+    assert set(names) == {"Breast", "Colon", "Liver", "Skin"}
+    weights = [[1] * 8, *([name == tissue for tissue in tissues] for name in names)]
+    scores = mean_panoptic([_panoptic(i) for i in range(8)], tissues, weights)
+    expected = [answer["Average bPQ"], *(answer[f"{name} PQ binary"] for name in names)]
+    np.testing.assert_allclose(scores["bpq"], expected, rtol=1e-12)
+    expected = [answer["Average mPQ"], *(answer[f"{name} PQ"] for name in names)]
+    np.testing.assert_allclose(scores["mpq"], expected, rtol=1e-12)
+    types = ["Neoplastic", "Inflammatory", "Connective", "Dead", "Non-Neoplastic"]
+    expected = [answer[f"{name} PQ"] for name in types]
+    np.testing.assert_allclose(scores["pq"][0], expected, rtol=1e-12)
 
 
 def test_score_panoptic_refuses_a_label_without_type():
@@ -168,16 +187,3 @@ def test_mean_iou_by_hand():
     true, pred = np.array([0, 0, 1, 1, 4]), np.array([0, 4, 1, 0, 4])
     assert mean_iou(true, pred) == pytest.approx((1 / 3 + 1 / 2 + 1 / 2) / 3)
     assert mean_iou(true, true) == 1
-
-
-def test_bootstrap_ci_agrees_with_the_normal_interval():
-    values = np.random.default_rng(0).normal(0.6, 0.1, 400)
-    error = 1.96 * values.std() / np.sqrt(len(values))
-    low, high = bootstrap_ci(values, n=4000, seed=1)
-    assert (low, high) == pytest.approx((values.mean() - error, values.mean() + error), abs=1e-3)
-
-
-def test_bootstrap_ci_leaves_nan_out():
-    assert bootstrap_ci([0.5, np.nan, 0.7], seed=3) == bootstrap_ci([0.5, 0.7], seed=3)
-    assert bootstrap_ci([0.5, np.nan, 0.5]) == (0.5, 0.5)
-    np.testing.assert_equal(bootstrap_ci([np.nan]), (np.nan, np.nan))

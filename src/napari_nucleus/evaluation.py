@@ -1,7 +1,6 @@
 """How well a model, or a folder of predictions, agrees with annotated images."""
 
-from collections.abc import Callable, Generator, Sequence
-from functools import partial
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,17 +9,18 @@ import numpy as np
 import pandas as pd
 
 from napari_nucleus.checkpoints import DEFAULT_MODEL
-from napari_nucleus.datasets import image_files, read_labels, read_types, type_index
+from napari_nucleus.datasets import Sample, Source, load_source, read_labels, read_types, type_index
 from napari_nucleus.errors import UserError
-from napari_nucleus.metrics import bootstrap_ci
 from napari_nucleus.result import Result, open_result
-from napari_nucleus.scoring import ImageScore, Nuclei, score_image, summarize
+from napari_nucleus.score_report import report
+from napari_nucleus.scoring import ImageScore, Nuclei, score_image
+from napari_nucleus.slides import slide_from_arrays
 
 if TYPE_CHECKING:
     from napari_nucleus.models import NucleusModel
 
 _MPP = 0.25
-"""µm/px where nothing else is said: a 40x scan, as most annotated images are."""
+"""µm/px of label images where nothing else is said: a 40x scan, as most annotated images are."""
 
 _UNTYPED = "nucleus"
 """What nuclei are called by a model that knows no types."""
@@ -48,22 +48,14 @@ class Marked(NamedTuple):
         return Nuclei(self.labels, type_index(self.types, names, self.ids))
 
 
-class Case(NamedTuple):
-    """An image to be scored: where it belongs, and how its two sides are had."""
-
-    dataset: str
-    name: str
-    truth: Path
-    predict: Callable[[], Marked]
-
-
 def evaluate(
     model: "str | Path | NucleusModel | None" = None,
-    data: Sequence[str | Path] = (),
+    data: Sequence[str | Path | Source] = (),
     pred: str | Path | None = None,
     truth: str | Path | None = None,
     mpp: float | None = None,
     device: str | None = None,
+    parts: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Score a model on annotated images, or predictions against annotations.
 
@@ -72,13 +64,10 @@ def evaluate(
     Returns
     -------
     dict
-        ``images``, their number; the mean over images of ``dice``, ``dice2``, ``aji``,
-        ``aji_plus``, ``dq``, ``sq`` and ``pq`` (see `metrics.score_pair`); ``ci95``, of each the
-        95 % interval ``[low, high]``; ``per_image``, the scores of each with its ``dataset`` and
-        ``name``. Where both sides have types in common also ``f1d``, ``accuracy``, ``f1`` by type,
-        ``bpq`` and ``mpq`` (see `scoring.summarize`). A score that is not defined is NaN.
+        As `score_report.report` makes it: scores of all images together with their 95 % intervals,
+        and ``per_dataset``, ``per_class`` and ``per_image``.
     """
-    steps = evaluate_steps(model, data, pred, truth, mpp, device)
+    steps = evaluate_steps(model, data, pred, truth, mpp, device, parts)
     while True:
         try:
             next(steps)
@@ -88,11 +77,12 @@ def evaluate(
 
 def evaluate_steps(
     model: "str | Path | NucleusModel | None" = None,
-    data: Sequence[str | Path] = (),
+    data: Sequence[str | Path | Source] = (),
     pred: str | Path | None = None,
     truth: str | Path | None = None,
     mpp: float | None = None,
     device: str | None = None,
+    parts: Sequence[str] = (),
 ) -> Generator[tuple[int, int], None, dict[str, Any]]:
     """Score image by image; either `data`, with a model, or `pred` and `truth`.
 
@@ -101,17 +91,21 @@ def evaluate_steps(
     model
         Name or file of a checkpoint, or a loaded model; None takes the one that ships.
     data
-        Dataset folders. Each image is segmented at full resolution, on the road that `segment`
-        takes.
+        Datasets in any of the forms that `datasets` reads. Each image is segmented at full
+        resolution, on the road that `segment` takes. A dataset's classes meet the model's types as
+        they do in training; nuclei of other classes do not count for types.
     pred, truth
         Folders of label images ``<name>.tif``, with types in ``<name>.csv``, or of result folders
         ``<name>.nucleus``. Of a dataset folder its ``labels`` are taken. Every image of `truth`
         needs its counterpart in `pred`.
     mpp
-        Micrometres per pixel of the images, 0.25 by default. It tells a model what it sees; types
-        are scored on nuclei whose centres are at most 3 µm apart.
+        Micrometres per pixel of the images, where `data` does not tell it right, or of the labels,
+        0.25 by default. It tells a model what it sees; types are scored on nuclei whose centres
+        are at most 3 µm apart.
     device
         As `segment` has it.
+    parts
+        Which parts of the official split of `data` to score; empty takes those for training.
 
     Yields
     ------
@@ -128,58 +122,90 @@ def evaluate_steps(
     UserError
         If something is missing or cannot be read, or the two sides differ in size.
     """
-    with TemporaryDirectory() as work:
-        if data and pred is None and truth is None:
-            cases, known = _of_model(model, data, mpp or _MPP, device, Path(work))
-        elif pred is not None and truth is not None and not data and model is None:
-            cases, known = _of_folders(Path(pred), Path(truth))
-        else:
-            raise UserError("Give either a model and data, or predictions and their truth.")
-        annotated = {name for case in cases for name in _type_names(case.truth)}
-        types = sorted(annotated) if annotated & known else []
-        scores = []
-        yield 0, len(cases)
-        for case in cases:
-            scores.append(_score(case, types, mpp or _MPP))
-            yield len(scores), len(cases)
-    return _report(scores, types)
+    of_model = bool(data) and pred is None and truth is None
+    if of_model:
+        sources = [_source(item, mpp, parts) for item in data]
+        types, total, scores = _of_model(model, sources, device)
+    elif pred is not None and truth is not None and not data and model is None:
+        types, total, scores = _of_folders(Path(pred), Path(truth), mpp or _MPP)
+    else:
+        raise UserError("Give either a model and data, or predictions and their truth.")
+    images: list[ImageScore] = []
+    yield 0, total
+    for image in scores:
+        images.append(image)
+        yield len(images), total
+    return report(images, types)
+
+
+def _source(item: str | Path | Source, mpp: float | None, parts: Sequence[str]) -> Source:
+    if isinstance(item, Source):
+        return item
+    given: dict[str, Any] = {"mpp": mpp, "parts": tuple(parts)}
+    return Source(path=Path(item), **{key: value for key, value in given.items() if value})
 
 
 def _of_model(
-    model: "str | Path | NucleusModel | None",
-    data: Sequence[str | Path],
-    mpp: float,
-    device: str | None,
-    work: Path,
-) -> tuple[list[Case], set[str]]:
+    model: "str | Path | NucleusModel | None", sources: Sequence[Source], device: str | None
+) -> tuple[Sequence[str], int, Iterator[ImageScore]]:
+    """Return the types that are scored, how many images there are, and their scores."""
     from napari_nucleus.checkpoints import load_checkpoint
-    from napari_nucleus.inference import segment
     from napari_nucleus.models import NucleusModel
 
     network = model if isinstance(model, NucleusModel) else load_checkpoint(model or DEFAULT_MODEL)
-
-    def segmented(image: Path) -> Marked:
-        out = work / f"{image.stem}.nucleus"
-        return _of_result(segment(image, out, network, mpp=mpp, device=device))
-
-    cases = []
-    for folder in map(Path, data):
-        for image in image_files(folder):
-            truth = folder / "labels" / f"{image.stem}.tif"
-            if not truth.is_file():
-                raise UserError(f"{truth} is missing: every image needs a label image.")
-            cases.append(Case(folder.name, image.stem, truth, partial(segmented, image)))
-    return cases, set(network.types)
+    # all of it at once: what is wrong with the last image is told before hours of work
+    samples = [sample for source in sources for sample in load_source(source, network.types)]
+    return network.types, len(samples), _segmented(network, samples, device)
 
 
-def _of_folders(pred: Path, truth: Path) -> tuple[list[Case], set[str]]:
-    predicted = _files(pred)
-    cases = []
-    for name, file in _files(truth).items():
+def _segmented(
+    network: "NucleusModel", samples: Sequence[Sample], device: str | None
+) -> Iterator[ImageScore]:
+    from napari_nucleus.inference import segment
+
+    with TemporaryDirectory() as work:
+        for sample in samples:
+            slide = slide_from_arrays([sample.image], sample.mpp, sample.name)
+            pred = _of_result(segment(slide, Path(work) / "one.nucleus", network, device=device))
+            yield score_image(
+                sample.dataset,
+                sample.name,
+                Nuclei(sample.labels, sample.types),
+                pred.nuclei(network.types),
+                len(network.types),
+                sample.mpp,
+            )
+
+
+def _of_folders(
+    pred: Path, truth: Path, mpp: float
+) -> tuple[Sequence[str], int, Iterator[ImageScore]]:
+    """Return the types that are scored, how many images there are, and their scores."""
+    predicted, annotated = _files(pred), _files(truth)
+    for name in annotated:
         if name not in predicted:
             raise UserError(f"{pred} holds no {name}.tif or {name}.nucleus, as {truth} does.")
-        cases.append(Case(truth.name, name, file, partial(_read, predicted[name])))
-    return cases, {name for file in predicted.values() for name in _type_names(file)}
+    types = sorted({name for file in annotated.values() for name in _type_names(file)})
+    if not {name for file in predicted.values() for name in _type_names(file)} & set(types):
+        types = []
+    scores = (
+        _compared(truth.name, file, predicted[name], types, mpp) for name, file in annotated.items()
+    )
+    return types, len(annotated), scores
+
+
+def _compared(
+    dataset: str, truth: Path, pred: Path, types: Sequence[str], mpp: float
+) -> ImageScore:
+    true, found = _read(truth), _read(pred)
+    if true.labels.shape != found.labels.shape:
+        (true_height, true_width), (height, width) = true.labels.shape, found.labels.shape
+        raise UserError(
+            f"{truth} is {true_width} x {true_height} px, what is predicted {width} x {height}: "
+            "they must match."
+        )
+    sides = true.nuclei(types), found.nuclei(types)
+    return score_image(dataset, truth.stem, *sides, len(types), mpp)
 
 
 def _files(folder: Path) -> dict[str, Path]:
@@ -212,31 +238,3 @@ def _of_result(result: Result) -> Marked:
     labels = result.read_labels(0, 0, width, height)
     types = result.table().set_index("label")["type"]
     return Marked(labels, np.arange(labels.max() + 1), types[types != _UNTYPED])
-
-
-def _score(case: Case, types: Sequence[str], mpp: float) -> ImageScore:
-    true, pred = _read(case.truth), case.predict()
-    if true.labels.shape != pred.labels.shape:
-        (true_height, true_width), (height, width) = true.labels.shape, pred.labels.shape
-        raise UserError(
-            f"{case.truth} is {true_width} x {true_height} px, what is predicted {width} x "
-            f"{height}: they must match."
-        )
-    return score_image(
-        case.dataset,
-        case.name,
-        true.nuclei(types),
-        pred.nuclei(types),
-        types=len(types),
-        mpp=mpp,
-    )
-
-
-def _report(images: Sequence[ImageScore], types: Sequence[str]) -> dict[str, Any]:
-    ci95 = {key: bootstrap_ci([i.scores[key] for i in images]) for key in images[0].scores}
-    return {
-        "images": len(images),
-        **summarize(images, types),
-        "ci95": {key: list(interval) for key, interval in ci95.items()},
-        "per_image": [{"dataset": i.dataset, "name": i.name, **i.scores} for i in images],
-    }

@@ -16,6 +16,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import cdist
 
+from .bootstrap import Floats, ratio, weighted_mean
 from .errors import UserError
 from .overlap import Ints, Overlap, label_maps
 
@@ -106,49 +107,89 @@ def match_centroids(true: ArrayLike, pred: ArrayLike) -> Ints:
     return pairs[distance[pairs[:, 0], pairs[:, 1]] <= RADIUS]
 
 
-def score_types(
-    images: Sequence[tuple[Centroids, Centroids]], types: Sequence[int]
-) -> dict[str, Any]:
-    """Score detection and classification over all nuclei of some images.
+class TypeCounts(NamedTuple):
+    """What the scores of types are made of, for one image.
 
-    As in the reference, an image without nuclei on one side counts there as one nucleus of type 0
-    at (0, 0), which is most often missed or too many.
+    Attributes
+    ----------
+    matched, correct, unmatched : int
+        Pairs of an annotated and a predicted nucleus; those of them with one type on both sides;
+        nuclei of either side in no pair.
+    right, mistaken, alone : (K,) array of int
+        By type: pairs where both sides, and where one side only, is of it, and nuclei of it in no
+        pair.
+    annotated, predicted : (K,) array of int
+        By type: nuclei.
+    """
+
+    matched: int
+    correct: int
+    unmatched: int
+    right: Ints
+    mistaken: Ints
+    alone: Ints
+    annotated: Ints
+    predicted: Ints
+
+
+def count_types(true: Centroids, pred: Centroids, types: Sequence[int]) -> TypeCounts:
+    """Count what `score_types` needs of one image.
+
+    As in the reference, a side without nuclei counts as one nucleus of type 0 at (0, 0), which is
+    most often missed or too many.
+
+    Parameters
+    ----------
+    true, pred
+        Annotated and predicted nuclei.
+    types
+        The K types to score.
+    """
+    true, pred = _never_empty(true), _never_empty(pred)
+    pairs = match_centroids(true.xy, pred.xy)
+    true_type, pred_type = true.type[pairs[:, 0]], pred.type[pairs[:, 1]]
+    alone = np.delete(true.type, pairs[:, 0]), np.delete(pred.type, pairs[:, 1])
+
+    def of_type(kinds: NDArray[Any]) -> NDArray[np.bool_]:
+        return kinds == np.asarray(types)[:, None]
+
+    is_true, is_pred = of_type(true_type), of_type(pred_type)
+    return TypeCounts(
+        matched=len(pairs),
+        correct=int(np.sum(true_type == pred_type)),
+        unmatched=sum(map(len, alone)),
+        right=np.sum(is_true & is_pred, axis=1),
+        mistaken=np.sum(is_true ^ is_pred, axis=1),
+        alone=np.sum(of_type(np.concatenate(alone)), axis=1),
+        annotated=np.sum(of_type(true.type), axis=1),
+        predicted=np.sum(of_type(pred.type), axis=1),
+    )
+
+
+def score_types(images: Sequence[TypeCounts], weights: ArrayLike) -> dict[str, Floats]:
+    """Score detection and classification over all nuclei of data sets.
 
     Parameters
     ----------
     images
-        Annotated and predicted nuclei of each image.
-    types
-        The types to score.
+        What `count_types` counted in each of N images.
+    weights : (R, N) array
+        How often each image is in each of R data sets.
 
     Returns
     -------
     dict
-        ``f1d``, F1 of detection, NaN without images; ``accuracy``, share of the matched nuclei
-        that have the right type, NaN if none matched; ``f1``, for each of `types` its F1 of
-        detection and classification together, NaN where neither side has the type.
+        ``f1d`` (R,), F1 of detection, NaN without images; ``accuracy`` (R,), share of the matched
+        nuclei that have the right type, NaN if none matched; ``f1`` (R, K), for each type its F1
+        of detection and classification together, NaN where no nucleus of the type is annotated.
     """
-    paired, missed, extra = [np.empty((0, 2), int)], [np.empty(0, int)], [np.empty(0, int)]
-    for true, pred in images:
-        true, pred = _never_empty(true), _never_empty(pred)
-        pairs = match_centroids(true.xy, pred.xy)
-        paired.append(np.stack([true.type[pairs[:, 0]], pred.type[pairs[:, 1]]], axis=1))
-        missed.append(np.delete(true.type, pairs[:, 0]))
-        extra.append(np.delete(pred.type, pairs[:, 1]))
-    true_type, pred_type = np.concatenate(paired).T
-    missed_type, extra_type = np.concatenate(missed), np.concatenate(extra)
-
-    def f1(kind: int) -> float:
-        right = np.sum((true_type == kind) & (pred_type == kind))
-        mistaken = np.sum((true_type == kind) ^ (pred_type == kind))
-        unmatched = np.sum(missed_type == kind) + np.sum(extra_type == kind)
-        return _ratio(2 * right, 2 * right + 2 * mistaken + unmatched)
-
-    matched = len(true_type)
+    columns = (np.array(column, float) for column in zip(*images, strict=True))
+    total = TypeCounts(*(np.asarray(weights, float) @ column for column in columns))
+    f1 = ratio(2 * total.right, 2 * total.right + 2 * total.mistaken + total.alone)
     return {
-        "f1d": _ratio(2 * matched, 2 * matched + len(missed_type) + len(extra_type)),
-        "accuracy": _ratio(np.sum(true_type == pred_type), matched),
-        "f1": {kind: f1(kind) for kind in types},
+        "f1d": ratio(2 * total.matched, 2 * total.matched + total.unmatched),
+        "accuracy": ratio(total.correct, total.matched),
+        "f1": np.where(total.annotated > 0, f1, np.nan),
     }
 
 
@@ -158,7 +199,7 @@ def score_panoptic(
     true_types: Mapping[int, int],
     pred_types: Mapping[int, int],
     types: Sequence[int],
-) -> dict[str, Any]:
+) -> tuple[float, Floats]:
     """Panoptic quality of one image as PanNuke defines it.
 
     Parameters
@@ -168,13 +209,14 @@ def score_panoptic(
     true_types, pred_types
         Type of every label.
     types
-        The types to score.
+        The K types to score.
 
     Returns
     -------
-    dict
-        ``bpq``, over all nuclei whatever their type, and ``pq``, for each of `types` over its
-        nuclei. NaN where nothing is annotated.
+    bpq
+        Over all nuclei whatever their type. NaN where nothing is annotated.
+    pq : (K,) array
+        Over the nuclei of each type. NaN where none of it is annotated.
 
     Raises
     ------
@@ -188,48 +230,40 @@ def score_panoptic(
     def pq(true_chosen: NDArray[np.bool_], pred_chosen: NDArray[np.bool_]) -> float:
         return _panoptic(overlap, true_chosen, pred_chosen)[2] if true_chosen.any() else np.nan
 
-    return {
-        "bpq": pq(np.ones(len(true_type), bool), np.ones(len(pred_type), bool)),
-        "pq": {kind: pq(true_type == kind, pred_type == kind) for kind in types},
-    }
+    bpq = pq(np.ones(len(true_type), bool), np.ones(len(pred_type), bool))
+    return bpq, np.array([pq(true_type == kind, pred_type == kind) for kind in types])
 
 
-def mean_panoptic(images: Sequence[Mapping[str, Any]], tissues: Sequence[str]) -> dict[str, Any]:
-    """Mean panoptic quality over a data set as PanNuke defines it.
+def mean_panoptic(
+    images: Sequence[tuple[float, Floats]], tissues: Sequence[str], weights: ArrayLike
+) -> dict[str, Floats]:
+    """Mean panoptic quality over data sets as PanNuke defines it.
 
     Each image is averaged over its types, each tissue over its images, the whole over tissues.
 
     Parameters
     ----------
     images
-        What `score_panoptic` answered for each image.
+        What `score_panoptic` answered for each of N images.
     tissues
         Tissue of each image.
+    weights : (R, N) array
+        How often each image is in each of R data sets.
 
     Returns
     -------
     dict
-        ``bpq`` and ``mpq``; ``tissues``, the same two for each tissue; ``pq``, for each type its
-        mean over images.
+        ``bpq`` (R,) and ``mpq`` (R,); ``pq`` (R, K), for each type its mean over images.
     """
-    scores = [(image["bpq"], mean(image["pq"].values())) for image in images]
-    by_tissue = {
-        name: [score for score, tissue in zip(scores, tissues, strict=True) if tissue == name]
-        for name in dict.fromkeys(tissues)
-    }
-    per_tissue = {
-        name: {"bpq": mean(b for b, _ in some), "mpq": mean(m for _, m in some)}
-        for name, some in by_tissue.items()
-    }
-    return {
-        "bpq": mean(tissue["bpq"] for tissue in per_tissue.values()),
-        "mpq": mean(tissue["mpq"] for tissue in per_tissue.values()),
-        "tissues": per_tissue,
-        "pq": {
-            kind: mean(image["pq"][kind] for image in images)
-            for kind in dict.fromkeys(kind for image in images for kind in image["pq"])
-        },
-    }
+    weights = np.asarray(weights, float)
+    bpq, pq = (np.array(column, float) for column in zip(*images, strict=True))
+    scores = np.stack([bpq, _mean(pq.T)], axis=1)
+    by_tissue = []
+    for tissue in dict.fromkeys(tissues):
+        chosen = [i for i, name in enumerate(tissues) if name == tissue]
+        by_tissue.append(weighted_mean(scores[chosen], weights[:, chosen]))
+    whole = _mean(np.stack(by_tissue))
+    return {"bpq": whole[:, 0], "mpq": whole[:, 1], "pq": weighted_mean(pq, weights)}
 
 
 def mean_iou(true: ArrayLike, pred: ArrayLike) -> float:
@@ -254,32 +288,6 @@ def mean_iou(true: ArrayLike, pred: ArrayLike) -> float:
     )
     present = sizes > 0
     return mean(shared[present] / (sizes - shared)[present])
-
-
-def bootstrap_ci(values: ArrayLike, n: int = 1000, seed: int = 0) -> tuple[float, float]:
-    """95 % confidence interval of a mean over images (percentile bootstrap, Efron 1979).
-
-    Parameters
-    ----------
-    values : (N,) array
-        One score per image; NaN is left out.
-    n : int
-        How often the images are drawn anew.
-    seed : int
-        The same seed gives the same interval.
-
-    Returns
-    -------
-    tuple
-        Lower and upper end; NaN without any value.
-    """
-    scores = np.asarray(values, float)
-    scores = scores[~np.isnan(scores)]
-    if not len(scores):
-        return np.nan, np.nan
-    drawn = np.random.default_rng(seed).integers(len(scores), size=(n, len(scores)))
-    low, high = np.percentile(scores[drawn].mean(axis=1), [2.5, 97.5])
-    return float(low), float(high)
 
 
 def mean(values: Iterable[float]) -> float:
@@ -354,6 +362,12 @@ def _types_of(labels: Ints, types: Mapping[int, int]) -> Ints:
     if untyped:
         raise UserError(f"Label {untyped[0]} has no type; give one for every label.")
     return np.array([types[label] for label in labels.tolist()], int)
+
+
+def _mean(values: Floats) -> Floats:
+    """Mean along the first axis, NaN left out."""
+    flat = values.reshape(len(values), -1)
+    return weighted_mean(flat, np.ones((1, len(values)))).reshape(values.shape[1:])
 
 
 def _ratio(part: Any, whole: Any) -> float:

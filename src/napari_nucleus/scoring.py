@@ -5,13 +5,17 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from napari_nucleus.bootstrap import Floats, weighted_mean
 from napari_nucleus.centroids import centroids
 from napari_nucleus.datasets import UNKNOWN
 from napari_nucleus.metrics import (
     Centroids,
+    TypeCounts,
+    count_types,
     match_centroids,
-    mean,
+    mean_iou,
     mean_panoptic,
     score_pair,
     score_panoptic,
@@ -42,14 +46,14 @@ class TypeScore(NamedTuple):
 
     Attributes
     ----------
-    points
-        Annotated and predicted nuclei whose types count, in pixels of 0.25 µm.
+    counts
+        As `metrics.count_types` has them.
     panoptic
         As `metrics.score_panoptic` has it.
     """
 
-    points: tuple[Centroids, Centroids]
-    panoptic: dict[str, Any]
+    counts: TypeCounts
+    panoptic: tuple[float, Floats]
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,8 @@ class ImageScore:
     dataset, name
         Which image.
     scores
-        As `metrics.score_pair` has them.
+        As `metrics.score_pair` has them; and ``miou``, of the pixels of background and nuclei, or,
+        where types are scored, of background and each type.
     types
         None where types are not annotated or not scored.
     """
@@ -94,13 +99,20 @@ def score_image(
     UserError
         If the label images differ in size.
     """
-    typed = types > 0 and bool(np.any(true.types[1:] != UNKNOWN))
-    return ImageScore(
-        dataset,
-        name,
-        score_pair(true.labels, pred.labels),
-        _score_types(true, pred, types, mpp / _PIXEL_UM) if typed else None,
-    )
+    scores = score_pair(true.labels, pred.labels)
+    untyped = len(true.types) > 1 and np.all(true.types[1:] == UNKNOWN)
+    if types == 0 or untyped:
+        scores["miou"] = mean_iou(true.labels > 0, pred.labels > 0)
+        return ImageScore(dataset, name, scores, None)
+    scores["miou"] = _types_iou(true, pred)
+    return ImageScore(dataset, name, scores, _score_types(true, pred, types, mpp / _PIXEL_UM))
+
+
+def _types_iou(true: Nuclei, pred: Nuclei) -> float:
+    """Return the mean IoU over types, where the type is known; none of them is background."""
+    true_type, pred_type = true.types[true.labels], pred.types[pred.labels]
+    known = true_type != UNKNOWN
+    return mean_iou(true_type[known], np.where(pred_type == UNKNOWN, 0, pred_type)[known])
 
 
 def _score_types(true: Nuclei, pred: Nuclei, types: int, scale: float) -> TypeScore:
@@ -113,15 +125,55 @@ def _score_types(true: Nuclei, pred: Nuclei, types: int, scale: float) -> TypeSc
     counts[pairs[~known[pairs[:, 0]], 1]] = False
     true_ids, pred_ids = true_ids[known], pred_ids[counts]
     true_type, pred_type = true.types[true_ids], pred.types[pred_ids]
+    kinds = range(1, types + 1)
     panoptic = score_panoptic(
         np.where(np.isin(true.labels, true_ids), true.labels, 0),
         np.where(np.isin(pred.labels, pred_ids), pred.labels, 0),
         dict(zip(true_ids.tolist(), true_type.tolist(), strict=True)),
         dict(zip(pred_ids.tolist(), pred_type.tolist(), strict=True)),
-        range(1, types + 1),
+        kinds,
     )
     points = Centroids(true_xy[known], true_type), Centroids(pred_xy[counts], pred_type)
-    return TypeScore(points, panoptic)
+    return TypeScore(count_types(*points, kinds), panoptic)
+
+
+def score_sets(images: Sequence[ImageScore], weights: ArrayLike) -> dict[str, Floats]:
+    """Score R data sets that are made of N images.
+
+    Parameters
+    ----------
+    images
+        The images.
+    weights : (R, N) array
+        How often each image is in each data set.
+
+    Returns
+    -------
+    dict
+        Of every score of an image the mean (R,). Where images have types also ``f1d`` and
+        ``accuracy`` (R,), over all their nuclei together; ``bpq`` and ``mpq`` (R,), averaged over
+        images and then over datasets, as PanNuke averages over tissues; and, for each of K types,
+        ``f1`` (R, K), over all nuclei together, and ``type_pq`` (R, K), averaged over images. NaN
+        where a score is undefined.
+    """
+    weights = np.asarray(weights, float)
+    sets = {
+        key: weighted_mean([image.scores[key] for image in images], weights)
+        for key in images[0].scores
+    }
+    typed = [(i, image.dataset, image.types) for i, image in enumerate(images) if image.types]
+    # an image without nuclei does not tell whether types are annotated: the others of its set do
+    annotated = {dataset for _, dataset, of in typed if of.counts.annotated.any()}
+    typed = [one for one in typed if one[1] in annotated]
+    if typed:
+        of_typed = weights[:, [i for i, _, _ in typed]]
+        datasets = [dataset for _, dataset, _ in typed]
+        found = score_types([of.counts for _, _, of in typed], of_typed)
+        panoptic = mean_panoptic([of.panoptic for _, _, of in typed], datasets, of_typed)
+        sets |= {"f1d": found["f1d"], "accuracy": found["accuracy"]}
+        sets |= {"bpq": panoptic["bpq"], "mpq": panoptic["mpq"]}
+        sets |= {"f1": found["f1"], "type_pq": panoptic["pq"]}
+    return sets
 
 
 def summarize(images: Sequence[ImageScore], types: Sequence[str]) -> dict[str, Any]:
@@ -137,20 +189,11 @@ def summarize(images: Sequence[ImageScore], types: Sequence[str]) -> dict[str, A
     Returns
     -------
     dict
-        Of every score of `metrics.score_pair` the mean over images. Where images have types also
-        ``f1d``, ``accuracy`` and, for every type, ``f1``, over all their nuclei together; and
-        ``bpq`` and ``mpq``, averaged over images and then over dataset folders, as PanNuke averages
-        over tissues.
+        The scores of `score_sets` that are one number, and, where images have types, ``f1`` for
+        every type.
     """
-    summary: dict[str, Any] = {
-        key: mean(image.scores[key] for image in images) for key in images[0].scores
-    }
-    typed = [(image.dataset, image.types) for image in images if image.types]
-    if typed:
-        kinds = range(1, len(types) + 1)
-        found = score_types([scored.points for _, scored in typed], kinds)
-        panoptic = mean_panoptic([scored.panoptic for _, scored in typed], [d for d, _ in typed])
-        summary |= {"f1d": found["f1d"], "accuracy": found["accuracy"]}
-        summary["f1"] = {name: found["f1"][kind] for name, kind in zip(types, kinds, strict=True)}
-        summary |= {"bpq": panoptic["bpq"], "mpq": panoptic["mpq"]}
+    sets = score_sets(images, np.ones((1, len(images))))
+    summary: dict[str, Any] = {key: float(of[0]) for key, of in sets.items() if of.ndim == 1}
+    if "f1" in sets:
+        summary["f1"] = dict(zip(types, sets["f1"][0].tolist(), strict=True))
     return summary
