@@ -13,10 +13,13 @@ from napari_nucleus.augment import Batch
 from napari_nucleus.checkpoints import load_checkpoint, read_card
 from napari_nucleus.datasets import UNKNOWN, Source
 from napari_nucleus.errors import UserError
+from napari_nucleus.fitting import PUBLISHED
 from napari_nucleus.models import create_model
 from napari_nucleus.models.histonext import HistoNeXt
 from napari_nucleus.recipe import Phase, Recipe
-from napari_nucleus.training import Step, _spread, branch_losses, split, train, train_steps
+from napari_nucleus.training import Step, split, train, train_steps
+from napari_nucleus.training.objective import branch_losses
+from napari_nucleus.training.split import _spread
 from tests.tissue import tissue, write_dataset
 
 SHORT = Recipe(
@@ -92,14 +95,17 @@ def test_resumed_run_is_the_unbroken_run(unbroken: Path, data: Path, tmp_path: P
 
 
 def test_run_leaves_weights_log_and_card(unbroken: Path) -> None:
-    files = {"best.safetensors", "last.safetensors", "log.csv", "state.pt"}
+    files = {"best.safetensors", "last.safetensors", "log.csv", "state.pt", "curves.png"}
     assert {file.name for file in unbroken.iterdir()} == files
     rows = log_of(unbroken)
-    assert list(rows[0]) == ["step", "time", "np", "hv", "tp", "scores"]
+    assert list(rows[0]) == [
+        *("step", "epoch", "time", "seconds", "network_seconds"),
+        *("np", "hv", "tp", "scores"),
+    ]
     assert [bool(row["scores"]) for row in rows] == [False, True, False, True]
     model = load_checkpoint(unbroken / "best.safetensors")
     assert (model.name, model.types, model.mpp) == ("histonext_atto", ("dark", "pale"), 0.25)
-    assert {"np_threshold", "marker_threshold", "min_size", "sobel_size"} == set(model.instances)
+    assert set(model.instances) == set(PUBLISHED)
     assert model.card["recipe"]["phases"][0]["epochs"] == 2
     assert model.card["version"] == version("napari-nucleus")
     assert model.card["data"] == {"made": {"training": 4, "validation": 1}}
@@ -135,7 +141,9 @@ def test_loss_that_is_no_number_stops_the_run(data: Path, tmp_path: Path) -> Non
         replace(SHORT, epoch=2, phases=(Phase(epochs=4, batch=2, lr=1e30),)), [data], tmp_path
     )
     done: list[Step] = []
-    with pytest.raises(UserError, match=r"The loss is not a number at step \d: lower the"):
+    with pytest.raises(
+        UserError, match=r"The loss is not a number at step \d, with patches of made/\w"
+    ):
         done.extend(steps)
     assert load_checkpoint(tmp_path / "last.safetensors").name == "histonext_atto"
 

@@ -27,18 +27,41 @@ def validate(model: NucleusModel, samples: Sequence[Sample]) -> dict[str, Any]:
     Returns
     -------
     dict
+        As `summarize_validation` returns.
+    """
+    return summarize_validation(score_samples(model, samples), model.types)
+
+
+def score_samples(model: NucleusModel, samples: Sequence[Sample]) -> list[ImageScore]:
+    """Score a model on each image; the parameters are those of `validate`."""
+    return score_maps(model, samples, predict_maps(model, samples))
+
+
+def summarize_validation(images: Iterable[ImageScore], types: Sequence[str]) -> dict[str, Any]:
+    """Sum up the scores of images.
+
+    Parameters
+    ----------
+    images
+        The images.
+    types
+        Names of the types that they are scored for.
+
+    Returns
+    -------
+    dict
         ``datasets``: scores by dataset, as `scoring.summarize` has them; ``score``: half the mean
         AJI over datasets and half the mean F1 over the types, where types are annotated (HistoNeXt,
         equation 12); the mean AJI alone, where they are not. In ``score``, an image in which
         nothing is found counts as 0.
     """
     by_dataset: dict[str, list[ImageScore]] = {}
-    for image in score_maps(model, samples, predict_maps(model, samples)):
+    for image in images:
         by_dataset.setdefault(image.dataset, []).append(image)
-    datasets = {name: summarize(images, model.types) for name, images in by_dataset.items()}
+    datasets = {name: summarize(images, types) for name, images in by_dataset.items()}
     score = mean(mean(map(_aji, images)) for images in by_dataset.values())
-    f1 = [mean(scores["f1"].values()) for scores in datasets.values() if "f1" in scores]
-    return {"score": (score + mean(f1)) / 2 if f1 else score, "datasets": datasets}
+    f1 = mean(mean(scores["f1"].values()) for scores in datasets.values() if "f1" in scores)
+    return {"score": score if np.isnan(f1) else (score + f1) / 2, "datasets": datasets}
 
 
 def predict_maps(model: NucleusModel, samples: Iterable[Sample]) -> list[Maps]:

@@ -9,8 +9,11 @@ from typing import Any
 
 import torch
 
+from napari_nucleus.checkpoints import save_checkpoint
 from napari_nucleus.errors import UserError
 from napari_nucleus.files import replacing, write_errors
+from napari_nucleus.models import NucleusModel
+from napari_nucleus.training.progress import Step
 
 
 class RunFolder:
@@ -18,12 +21,17 @@ class RunFolder:
 
     Attributes
     ----------
+    path
+        The folder.
     best, last
         Checkpoints: of the highest validation score, and of the last validation.
     state
         What a run is resumed from.
     log
-        CSV: step, time, loss of every branch, scores as JSON where the step was validated.
+        CSV: step, epoch, time, seconds that the step took and that the network had of them, loss of
+        every branch, scores as JSON where the step was validated.
+    curves
+        The log as a figure, at the end of the run.
 
     Parameters
     ----------
@@ -31,6 +39,8 @@ class RunFolder:
         The folder, made when there is something to keep.
     resume
         Whether it holds a run to go on with.
+    writes
+        Whether this process is the one that keeps what all make.
 
     Raises
     ------
@@ -38,21 +48,30 @@ class RunFolder:
         If there is no run to resume, or there is one that would be overwritten.
     """
 
-    def __init__(self, path: Path, resume: bool) -> None:
+    def __init__(self, path: Path, resume: bool, writes: bool = True) -> None:
+        self.path = path
         self.best = path / "best.safetensors"
         self.last = path / "last.safetensors"
         self.state = path / "state.pt"
         self.log = path / "log.csv"
+        self.curves = path / "curves.png"
         if resume and not self.state.is_file():
             raise UserError(f"{path} holds no run to resume: leave --resume out.")
         if not resume and self.state.exists():
             raise UserError(f"{path} holds a run: add --resume to go on, or choose another folder.")
         self._continues = resume
+        self._writes = writes
+
+    def save_weights(self, path: Path, model: NucleusModel) -> None:
+        """Keep a checkpoint, in place of the one before it."""
+        if self._writes:
+            save_checkpoint(path, model)
 
     def save_state(self, state: dict[str, Any]) -> None:
         """Keep a state, in place of the one before it."""
-        with replacing(self.state) as part, part.open("wb") as file:
-            torch.save(state, file)
+        if self._writes:
+            with replacing(self.state) as part, part.open("wb") as file:
+                torch.save(state, file)
 
     def load_state(self) -> dict[str, Any]:
         """Return the state that was kept last, and forget what was logged after it.
@@ -64,27 +83,42 @@ class RunFolder:
         """
         try:
             state = torch.load(self.state, map_location="cpu", weights_only=True)
-            step = state["step"]
+            step = state["progress"]["step"]
         except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError) as error:
             raise UserError(
                 f"{self.state} is damaged: start from {self.last} with --init in another folder."
             ) from error
-        with self.log.open(newline="", encoding="utf-8") as file:
-            header, *rows = csv.reader(file)
-        with replacing(self.log) as part, part.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([header, *(row for row in rows if int(row[0]) <= step)])
+        if self._writes:
+            self._rewind(step)
         return state
 
-    def add(self, step: int, losses: dict[str, float], scores: dict[str, Any] | None) -> None:
+    def add(self, step: Step) -> None:
         """Log a step."""
-        values = [round(loss, 4) for loss in losses.values()]
-        now = datetime.now().isoformat(timespec="seconds")
+        if not self._writes:
+            return
+        row = {
+            "step": step.step,
+            "epoch": step.epoch,
+            "time": datetime.now().isoformat(timespec="seconds"),
+            "seconds": round(step.seconds, 4),
+            "network_seconds": round(step.network_seconds, 4),
+            **{branch: round(loss, 4) for branch, loss in step.losses.items()},
+            "scores": json.dumps(step.scores) if step.scores else "",
+        }
         with write_errors(self.log):
             self.log.parent.mkdir(parents=True, exist_ok=True)
             mode = "a" if self._continues else "w"
             with self.log.open(mode, newline="", encoding="utf-8") as file:
                 writer = csv.writer(file)
                 if not self._continues:
-                    writer.writerow(["step", "time", *losses, "scores"])
-                writer.writerow([step, now, *values, json.dumps(scores) if scores else ""])
+                    writer.writerow(row)
+                writer.writerow(row.values())
         self._continues = True
+
+    def _rewind(self, step: int) -> None:
+        """Forget what was logged after a step; the last row may be cut short."""
+        with self.log.open(newline="", encoding="utf-8") as file:
+            header, *rows = csv.reader(file)
+        whole = (row for row in rows if len(row) == len(header))
+        with replacing(self.log) as part, part.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([header, *(row for row in whole if int(row[0]) <= step)])

@@ -1,0 +1,99 @@
+"""The log of a training run as a figure."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from napari_nucleus.files import replacing
+from napari_nucleus.metrics import mean
+
+_NO_LOSS = {"step", "epoch", "time", "seconds", "network_seconds", "scores"}
+_BRANCHES = {"np": "nucleus (np)", "hv": "distance (hv)", "tp": "type (tp)"}
+_SCORES = {"aji": "AJI", "pq": "PQ", "f1": "F1, mean over types"}
+_COLORS = {
+    "np": "#0072b2",
+    "hv": "#e69f00",
+    "tp": "#cc79a7",
+    "aji": "#0072b2",
+    "pq": "#009e73",
+    "f1": "#cc79a7",
+}
+"""Okabe & Ito (2008), told apart with colour-blind eyes."""
+
+
+def draw_curves(log: Path, path: Path) -> None:
+    """Draw the losses of every branch and the validation scores over epochs.
+
+    Parameters
+    ----------
+    log
+        The ``log.csv`` of a run.
+    path
+        PNG file.
+
+    Raises
+    ------
+    UserError
+        If it cannot be written.
+    """
+    with log.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    FigureCanvasAgg(figure)  # no window, whatever else uses matplotlib
+    left, right = figure.subplots(1, 2, sharex=True)
+    _draw_losses(left, rows)
+    _draw_scores(right, rows)
+    with replacing(path) as part:
+        figure.savefig(part, dpi=150, format="png")
+
+
+def _draw_losses(axes: Axes, rows: list[dict[str, str]]) -> None:
+    epochs = np.array([int(row["epoch"]) for row in rows])
+    shown = np.unique(epochs)
+    for branch in (key for key in rows[0] if key not in _NO_LOSS):
+        losses = np.array([float(row[branch]) for row in rows])
+        means = [losses[epochs == epoch].mean() for epoch in shown]
+        label, color = _BRANCHES.get(branch, branch), _COLORS.get(branch)
+        axes.plot(shown, means, ".-", markersize=4, label=label, color=color)
+    axes.set(title="Training loss", ylabel="mean over the epoch")
+    axes.set_ylim(bottom=0)
+    _finish(axes)
+
+
+def _draw_scores(axes: Axes, rows: list[dict[str, str]]) -> None:
+    validated = [row for row in rows if row["scores"]]
+    epochs = [int(row["epoch"]) for row in validated]
+    scores = [json.loads(row["scores"]) for row in validated]
+    curves = {key: [_over_datasets(of, key) for of in scores] for key in ("aji", "pq", "f1")}
+    for key, values in curves.items():
+        if not np.isnan(values).all():
+            axes.plot(epochs, values, ".-", label=_SCORES[key], color=_COLORS[key])
+    chosen = [of["score"] for of in scores]
+    best = int(np.argmax(chosen))
+    label = f"score, best {chosen[best]:.3f}"
+    axes.plot(epochs, chosen, ".-", label=label, color="black", linewidth=2)
+    axes.plot(epochs[best], chosen[best], "o", color="black", markersize=9, markerfacecolor="none")
+    axes.set(title="Validation", ylabel="score")
+    axes.set_ylim(0, 1)
+    _finish(axes)
+
+
+def _over_datasets(scores: dict[str, Any], key: str) -> float:
+    """Return a score's mean over datasets, and over types where each has its own."""
+    found = (of[key] for of in scores["datasets"].values() if key in of)
+    return mean(mean(of.values()) if isinstance(of, dict) else of for of in found)
+
+
+def _finish(axes: Axes) -> None:
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)

@@ -1,0 +1,63 @@
+"""On which devices, in how many processes and how precisely a model is trained."""
+
+import os
+from typing import TypeVar
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.plugins import MixedPrecision
+from lightning_fabric.plugins.environments import LightningEnvironment
+from torch import distributed, nn
+
+from napari_nucleus.devices import autocast_dtype, pick_device
+
+T = TypeVar("T")
+
+
+def is_leader() -> bool:
+    """Return whether this process writes and tells, alone or among those of torchrun."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def start_fabric(device: str | None = None) -> Fabric:
+    """Join the processes that torchrun has started, or take one device, and launch nothing.
+
+    Parameters
+    ----------
+    device
+        As `devices.pick_device` takes it; under torchrun its kind alone counts.
+    """
+    place = pick_device(device)
+    half = autocast_dtype(place) == torch.float16
+    precision = MixedPrecision("16-mixed" if half else "bf16-mixed", place.type)
+    if not distributed.is_torchelastic_launched():
+        # named, so that a cluster's variables around a notebook are not taken for a launch
+        alone = LightningEnvironment()
+        here: list[int] | int = [place.index or 0] if place.type == "cuda" else 1
+        return Fabric(accelerator=place.type, devices=here, plugins=[precision, alone])
+    local, world = (int(os.environ[key]) for key in ("LOCAL_WORLD_SIZE", "WORLD_SIZE"))
+    fabric = Fabric(
+        accelerator=place.type,
+        devices=local,
+        num_nodes=world // local,
+        strategy="ddp",
+        plugins=precision,
+    )
+    fabric.launch()
+    return fabric
+
+
+def share_statistics(model: nn.Module) -> None:
+    """Give every process the leader's buffers: without a GPU each has its own batch statistics."""
+    if distributed.is_initialized():
+        for buffer in model.buffers():
+            distributed.broadcast(buffer, 0)
+
+
+def gather(part: list[T]) -> list[T]:
+    """Return the lists of all processes as one, in each of them."""
+    if not distributed.is_initialized():
+        return part
+    parts: list[list[T]] = [[] for _ in range(distributed.get_world_size())]
+    distributed.all_gather_object(parts, part)
+    return [item for of_process in parts for item in of_process]

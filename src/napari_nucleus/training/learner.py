@@ -1,0 +1,187 @@
+"""What learns in a phase, and one step of it."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from time import perf_counter
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from napari_nucleus.augment import Batch
+from napari_nucleus.errors import UserError
+from napari_nucleus.features import FeatureCache, weights_hash
+from napari_nucleus.models import NucleusModel
+from napari_nucleus.recipe import Phase, Recipe
+from napari_nucleus.training.objective import branch_losses
+
+_HIGHEST_NORM = 1.0
+"""Longer gradients are shortened to this."""
+
+
+class Diverged(Exception):
+    """The loss or its gradient is no number; the arguments are the names of the batch's images."""
+
+
+class Learner:
+    """A model, the part of it that learns, and an optimizer.
+
+    Parameters
+    ----------
+    fabric
+        Where and how precisely to compute.
+    model
+        On the device.
+    recipe, phase
+        What is minimised and how, and what learns.
+    learnable
+        Names of the parameters that may learn at all.
+
+    Attributes
+    ----------
+    optimizer
+        Of what learns.
+    network_seconds
+        Time spent in forward and backward passes and in the optimizer.
+
+    Raises
+    ------
+    UserError
+        If there is nothing to learn.
+    """
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        model: NucleusModel,
+        recipe: Recipe,
+        phase: Phase,
+        learnable: frozenset[str],
+    ) -> None:
+        self.fabric = fabric
+        self.model = model
+        self.recipe = recipe
+        self.phase = phase
+        self.network_seconds = 0.0
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name in learnable and self._learns(name.partition(".")[0]))
+            parameter.grad = None
+        learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        if not learning:
+            raise UserError(
+                f"Nothing of this {model.name} learns with train = {phase.train!r}: name another "
+                "part in the recipe's phases."
+            )
+        kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer]
+        self.optimizer = kind(learning, phase.lr, weight_decay=recipe.weight_decay)
+        self._wrapped, self._stepper = fabric.setup(model, self.optimizer)
+        self._wrapped.mark_forward_method("decode")
+        self._cache = FeatureCache() if phase.views and phase.train != "all" else None
+        self._frozen = weights_hash(model, "encoder") if self._cache else ""
+
+    def step(self, batches: Iterable[Batch], rate: float) -> dict[str, float]:
+        """Take an optimizer step.
+
+        Parameters
+        ----------
+        batches
+            Their gradients are averaged.
+        rate
+            Learning rate.
+
+        Returns
+        -------
+        dict
+            Loss of every branch, averaged over batches and processes.
+
+        Raises
+        ------
+        Diverged
+            Before any weight has changed.
+        UserError
+            If the GPU's memory is too small.
+        """
+        self._set_mode()
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        names: list[str] = []
+        found: list[dict[str, Tensor]] = []
+        try:
+            for number, batch in enumerate(batches, 1):
+                names.extend(batch.names)
+                with self._network():
+                    found.append(self._backward(batch, last=number == self.phase.accumulate))
+            with self._network():
+                self._descend()
+                return self._mean(found)
+        except FloatingPointError:
+            raise Diverged(*dict.fromkeys(names)) from None
+        except torch.OutOfMemoryError as error:
+            raise UserError(
+                "The GPU's memory does not hold a batch: lower batch or patch in the recipe."
+            ) from error
+
+    def _learns(self, child: str) -> bool:
+        """Tell whether a direct child of the model is part of what learns."""
+        return {"all": True, "decoder": child != "encoder", "types": child == "tp"}[
+            self.phase.train
+        ]
+
+    def _set_mode(self) -> None:
+        self.model.train()
+        for name, child in self.model.named_children():
+            if not self._learns(name):
+                child.eval()
+
+    def _backward(self, batch: Batch, last: bool) -> dict[str, Tensor]:
+        """Add a batch's gradients, and return the loss of every branch."""
+        with self.fabric.no_backward_sync(self._wrapped, enabled=not last):
+            parts = branch_losses(self._logits(batch.images), batch, self.recipe)
+            total = torch.stack(list(parts.values())).sum()
+            if not torch.isfinite(total):
+                raise FloatingPointError
+            self.fabric.backward(total / self.phase.accumulate, model=self._wrapped)
+        return {key: value.detach() for key, value in parts.items()}
+
+    def _logits(self, images: Tensor) -> dict[str, Tensor]:
+        images = images.contiguous(memory_format=torch.channels_last)
+        with self.fabric.autocast():
+            if self.phase.train == "all":
+                return self._wrapped(images)
+            with torch.no_grad():
+                features = self._features(images)
+            height, width = images.shape[-2:]
+            return self._wrapped.decode(features, (height, width))
+
+    def _features(self, images: Tensor) -> list[Tensor]:
+        if self._cache is None:
+            return self.model.encode(images)
+        return self._cache.features(images, self.model.encode, self._frozen)
+
+    def _descend(self) -> None:
+        norm = self.fabric.clip_gradients(
+            self._wrapped, self._stepper, max_norm=_HIGHEST_NORM, error_if_nonfinite=False
+        )
+        # in 16 bits, gradients overflow now and then, and Fabric's scaler leaves out that step
+        scaled = bool(self.fabric.strategy.precision.state_dict())
+        if not scaled and norm is not None and not torch.isfinite(norm):
+            raise FloatingPointError
+        self._stepper.step()
+        self._stepper.zero_grad()
+
+    def _mean(self, found: list[dict[str, Tensor]]) -> dict[str, float]:
+        mean = torch.stack([torch.stack(list(parts.values())) for parts in found]).mean(0)
+        mean = self.fabric.all_reduce(mean, reduce_op="mean")  # type: ignore[assignment]
+        return dict(zip(found[0], mean.tolist(), strict=True))
+
+    @contextmanager
+    def _network(self) -> Iterator[None]:
+        self._wait()
+        start = perf_counter()
+        yield
+        self._wait()
+        self.network_seconds += perf_counter() - start
+
+    def _wait(self) -> None:
+        if self.fabric.device.type == "cuda":
+            torch.cuda.synchronize(self.fabric.device)

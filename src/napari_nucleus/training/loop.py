@@ -1,0 +1,148 @@
+"""The training loop: patches in, checkpoints out, a generator that a window can show and stop."""
+
+from collections.abc import Generator, Sequence
+from copy import deepcopy
+from dataclasses import asdict, replace
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from napari_nucleus.checkpoints import load_checkpoint, save_checkpoint
+from napari_nucleus.curves import draw_curves
+from napari_nucleus.datasets import find_types
+from napari_nucleus.errors import UserError
+from napari_nucleus.fitting import fit_instances
+from napari_nucleus.models import NucleusModel, create_model
+from napari_nucleus.recipe import Recipe
+from napari_nucleus.training.fabric import start_fabric
+from napari_nucleus.training.folder import RunFolder
+from napari_nucleus.training.patches import Patches
+from napari_nucleus.training.plan import plan
+from napari_nucleus.training.progress import Step
+from napari_nucleus.training.run import Run
+from napari_nucleus.training.split import count_images, count_tiles, split
+from napari_nucleus.validation import validate
+
+
+def train(
+    recipe: Recipe,
+    data: Sequence[str | Path],
+    out: str | Path,
+    init: NucleusModel | None = None,
+    resume: bool = False,
+    device: str | None = None,
+) -> Path:
+    """Train a model to the end.
+
+    Parameters and errors are those of `train_steps`.
+
+    Returns
+    -------
+    Path
+        The checkpoint with the highest validation score.
+    """
+    steps = train_steps(recipe, data, out, init, resume, device)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            return stop.value
+
+
+def train_steps(
+    recipe: Recipe,
+    data: Sequence[str | Path],
+    out: str | Path,
+    init: NucleusModel | None = None,
+    resume: bool = False,
+    device: str | None = None,
+) -> Generator[Step, None, Path]:
+    """Train a model, step by step, and fit the constants of its post-processing.
+
+    In processes that torchrun has started, each trains on its own batches, and the first writes.
+
+    Parameters
+    ----------
+    recipe
+        What to train and how.
+    data
+        Datasets, one folder each.
+    out
+        Folder for ``best.safetensors`` (highest validation score), ``last.safetensors``,
+        ``state.pt`` (to resume from), ``log.csv`` and, at the end, ``curves.png``.
+    init
+        Model to start from, of the recipe's name and types; it is left as it was.
+    resume
+        Go on from ``state.pt``; the weights after any step are those of an unbroken run.
+    device
+        ``"cpu"``, ``"cuda"``, …; None takes the GPU where there is one.
+
+    Yields
+    ------
+    Step
+        After every optimizer step. A run pauses while nobody asks for the next one; closing the
+        generator keeps what was learned.
+
+    Returns
+    -------
+    Path
+        As the generator's value, the checkpoint with the highest validation score.
+
+    Raises
+    ------
+    UserError
+        If the data cannot be trained on, `out` holds another run, the loss stops being a number, or
+        something cannot be written.
+    """
+    fabric = start_fabric(device)
+    folder = RunFolder(Path(out), resume, writes=fabric.is_global_zero)
+    sources = [recipe.source(Path(path)) for path in data]
+    if recipe.types is None:
+        recipe = replace(recipe, types=find_types(sources))
+    training, validation = split(recipe, sources)
+    patches = Patches(recipe, training, sources, fabric)
+    epoch = recipe.epoch or count_tiles(training, recipe.patch)
+    about = {
+        **recipe.card,
+        "version": version("napari-nucleus"),
+        "data": count_images(training, validation),
+        "recipe": asdict(recipe),
+    }
+    run = Run(
+        fabric,
+        recipe,
+        folder,
+        patches,
+        plan(recipe, epoch, fabric.world_size),
+        validation,
+        _start(recipe, init),
+        about,
+    )
+    if resume:
+        run.restore()
+    yield from run.steps()
+    if fabric.is_global_zero:
+        chosen = load_checkpoint(folder.best).to(fabric.device)
+        chosen.instances = fit_instances(chosen, validation)
+        chosen.card["scores"] = validate(chosen, validation)
+        save_checkpoint(folder.best, chosen)
+        draw_curves(folder.log, folder.curves)
+    return folder.best
+
+
+def _start(recipe: Recipe, init: NucleusModel | None) -> NucleusModel:
+    types = recipe.types or ()
+    torch.manual_seed(recipe.seed)
+    model = deepcopy(init) if init else create_model(recipe.model, types, **recipe.options)
+    if (model.name, model.types) != (recipe.model, types):
+        raise UserError(
+            f"The weights to start from are {_described(model.name, model.types)}, and to be "
+            f"trained is {_described(recipe.model, types)}: make them the same."
+        )
+    model.mpp = recipe.mpp
+    return model
+
+
+def _described(name: str, types: tuple[str, ...]) -> str:
+    return f"{name} with types {', '.join(types)}" if types else f"{name} without types"

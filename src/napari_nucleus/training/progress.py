@@ -1,0 +1,63 @@
+"""How far a run is, for itself and for those who watch."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a training step tells.
+
+    Attributes
+    ----------
+    step, total
+        Steps done, and to do in all; a phase that ends early leaves fewer.
+    epoch, epochs
+        The epoch that the step belongs to, from 1, and how many there are.
+    losses
+        Loss of each branch.
+    scores
+        Validation scores, where this step ended with a validation.
+    seconds, network_seconds
+        Time that the step took without validation, and how much of it the network had.
+    """
+
+    step: int
+    total: int
+    epoch: int
+    epochs: int
+    losses: dict[str, float]
+    scores: dict[str, Any] | None
+    seconds: float
+    network_seconds: float
+
+
+@dataclass
+class Progress:
+    """What of a run is kept besides weights.
+
+    Attributes
+    ----------
+    step, epoch
+        Steps and whole epochs done.
+    phase, phase_step
+        Number of the phase, and steps done in it.
+    best
+        Highest validation score.
+    since
+        Epoch from which patience counts: of the highest score, or the first of the phase.
+    """
+
+    step: int = 0
+    epoch: int = 0
+    phase: int = 0
+    phase_step: int = 0
+    best: float = -math.inf
+    since: int = 0
+
+    def end_phase(self) -> None:
+        """Go on with the next phase."""
+        self.phase += 1
+        self.phase_step = 0
+        self.since = self.epoch

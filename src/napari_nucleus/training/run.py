@@ -1,0 +1,230 @@
+"""A training run: phases, epochs and steps, what is kept of them, and how it goes on."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import asdict
+from time import perf_counter
+from typing import Any, cast
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from napari_nucleus.augment import Batch
+from napari_nucleus.checkpoints import load_weights
+from napari_nucleus.datasets import Sample
+from napari_nucleus.errors import UserError
+from napari_nucleus.models import NucleusModel
+from napari_nucleus.recipe import Recipe
+from napari_nucleus.training.fabric import gather, share_statistics
+from napari_nucleus.training.folder import RunFolder
+from napari_nucleus.training.learner import Diverged, Learner
+from napari_nucleus.training.patches import Patches
+from napari_nucleus.training.plan import Plan
+from napari_nucleus.training.progress import Progress, Step
+from napari_nucleus.validation import score_samples, summarize_validation
+
+_NAMED = 8
+"""Images that a message names."""
+
+
+class Run:
+    """A run in memory.
+
+    Parameters
+    ----------
+    fabric
+        Where it computes.
+    recipe
+        What it does.
+    folder
+        Where it is kept.
+    patches
+        What it learns from.
+    plans
+        Its phases.
+    validation
+        What it is scored on.
+    model
+        What learns.
+    about
+        What the model card says besides scores.
+    """
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        recipe: Recipe,
+        folder: RunFolder,
+        patches: Patches,
+        plans: list[Plan],
+        validation: list[Sample],
+        model: NucleusModel,
+        about: dict[str, Any],
+    ) -> None:
+        self.fabric = fabric
+        self.recipe = recipe
+        self.folder = folder
+        self.patches = patches
+        self.plans = plans
+        self.validation = validation
+        self.about = about
+        self.progress = Progress()
+        if fabric.world_size > 1 and fabric.device.type == "cuda":
+            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        self.model = model.to(fabric.device).to(memory_format=torch.channels_last)
+        self._learnable = frozenset(n for n, p in model.named_parameters() if p.requires_grad)
+        self._average: AveragedModel | None = None
+        if recipe.ema:
+            decay = get_ema_multi_avg_fn(recipe.ema)
+            self._average = AveragedModel(self.model, multi_avg_fn=decay, use_buffers=True)
+        self._learner: Learner | None = None
+        self._optimizer: dict[str, Any] | None = None
+
+    @property
+    def kept(self) -> NucleusModel:
+        """The model that is scored and saved: the average of the weights, or the weights."""
+        return cast(NucleusModel, self._average.module) if self._average else self.model
+
+    def restore(self) -> None:
+        """Take up the state that the folder holds.
+
+        Raises
+        ------
+        UserError
+            If it is damaged or of another model.
+        """
+        state = self.folder.load_state()
+        source = self.folder.state.name
+        load_weights(self.model, state["model"], source)
+        if self._average and state["average"]:
+            self._average.load_state_dict(state["average"])
+        self.fabric.strategy.precision.load_state_dict(state["scaler"])
+        self._optimizer = state["optimizer"]
+        self.progress = Progress(**state["progress"])
+        left = self.plans[self.progress.phase :]
+        if left and self.progress.phase_step >= left[0].steps:
+            self.progress.end_phase()
+
+    def steps(self) -> Iterator[Step]:
+        """Yield every step to the end, and keep the state where the generator is closed."""
+        try:
+            while self.progress.phase < len(self.plans):
+                yield from self._phase()
+        except GeneratorExit:
+            self._save()
+            raise
+
+    def _phase(self) -> Iterator[Step]:
+        progress, phase = self.progress, self.progress.phase
+        plan = self.plans[phase]
+        start = progress.step - progress.phase_step
+        learner = self._learner = self._begin(plan)
+        with closing(self.patches.cut(plan, start, progress.phase_step)) as cut:
+            while progress.phase == phase:
+                epoch = progress.epoch + 1
+                began, before = perf_counter(), learner.network_seconds
+                batches = self.patches.see(next(cut), plan, start, progress.phase_step)
+                losses = self._learn(batches, plan.rate(progress.phase_step, self.recipe))
+                progress.step += 1
+                progress.phase_step += 1
+                seconds = perf_counter() - began
+                network = learner.network_seconds - before
+                epoch_ends = progress.phase_step % plan.per_epoch == 0
+                scores = self._end_epoch(plan) if epoch_ends else None
+                steps, epochs = self._left()
+                step = Step(
+                    progress.step,
+                    progress.step + steps,
+                    epoch,
+                    progress.epoch + epochs,
+                    losses,
+                    scores,
+                    seconds,
+                    network,
+                )
+                self.folder.add(step)
+                if epoch_ends:
+                    self._save()
+                yield step
+
+    def _begin(self, plan: Plan) -> Learner:
+        learner = Learner(self.fabric, self.model, self.recipe, plan.phase, self._learnable)
+        if self.progress.phase_step and self._optimizer:
+            try:
+                learner.optimizer.load_state_dict(self._optimizer)
+                self._optimizer = None
+            except ValueError as error:
+                raise UserError(
+                    f"{self.folder.state} was left by other phases: go on with the recipe that the "
+                    "run began with."
+                ) from error
+        return learner
+
+    def _learn(self, batches: Iterator[Batch], rate: float) -> dict[str, float]:
+        assert self._learner is not None
+        try:
+            losses = self._learner.step(batches, rate)
+        except Diverged as error:
+            raise UserError(
+                f"The loss is not a number at step {self.progress.step + 1}, with patches of "
+                f"{_listed(error.args)}: look at these images, or lower the learning rate, and "
+                f"start again in another folder. What was saved until then stays in "
+                f"{self.folder.path}."
+            ) from None
+        if self._average:
+            self._average.update_parameters(self.model)
+        return losses
+
+    def _left(self) -> tuple[int, int]:
+        """Return how many steps and epochs are left, the one that has begun included."""
+        done, plans = self.progress.phase_step, self.plans[self.progress.phase :]
+        steps = sum(plan.steps for plan in plans) - done
+        epochs = sum(plan.phase.epochs for plan in plans)
+        return steps, epochs - done // plans[0].per_epoch if plans else 0
+
+    def _end_epoch(self, plan: Plan) -> dict[str, Any] | None:
+        """Count an epoch, validate when it is time, and end the phase when that is over."""
+        progress = self.progress
+        progress.epoch += 1
+        phase_ends = progress.phase_step == plan.steps
+        last = phase_ends and plan is self.plans[-1]
+        scores = None
+        if last or progress.epoch % self.recipe.validate_every == 0:
+            scores = self._validate()
+            waited = progress.epoch - progress.since
+            phase_ends = phase_ends or 0 < self.recipe.patience <= waited
+        if phase_ends:
+            progress.end_phase()
+        return scores
+
+    def _validate(self) -> dict[str, Any]:
+        """Score the model, each process its share of the images, and keep it."""
+        progress, kept = self.progress, self.kept.eval()
+        share_statistics(kept)
+        own = self.validation[self.fabric.global_rank :: self.fabric.world_size]
+        scores = summarize_validation(gather(score_samples(kept, own)), kept.types)
+        kept.card = {**self.about, "step": progress.step, "scores": scores}
+        self.folder.save_weights(self.folder.last, kept)
+        if scores["score"] > progress.best:
+            progress.best, progress.since = scores["score"], progress.epoch
+            self.folder.save_weights(self.folder.best, kept)
+        return scores
+
+    def _save(self) -> None:
+        optimizer = self._learner.optimizer.state_dict() if self._learner else self._optimizer
+        self.folder.save_state(
+            {
+                "progress": asdict(self.progress),
+                "model": self.model.state_dict(),
+                "average": self._average.state_dict() if self._average else None,
+                "optimizer": optimizer if self.progress.phase_step else None,
+                "scaler": self.fabric.strategy.precision.state_dict(),
+            }
+        )
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    shown = ", ".join(names[:_NAMED])
+    return f"{shown} and {len(names) - _NAMED} more" if len(names) > _NAMED else shown
