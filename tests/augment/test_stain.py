@@ -1,6 +1,14 @@
+import numpy as np
 import torch
+from skimage.color import rgb2hed, rgb2lab
 
-from napari_nucleus.augment.stain import StainJitter
+from napari_nucleus.augment.stain import StainJitter, StainNormalization
+from tests.tissue import tissue
+
+
+def stained(count: int = 1) -> torch.Tensor:
+    images = [tissue(48, 48, i).stained(i) for i in range(count)]
+    return torch.from_numpy(np.stack(images) / np.float32(255)).movedim(-1, 1)
 
 
 def test_stain_jitter_without_jitter_changes_nothing() -> None:
@@ -19,3 +27,48 @@ def test_stain_jitter_scales_the_stains() -> None:
     factors = (jittered / density).flatten(1)
     assert (factors.std(1) < 1e-4).all()
     assert 0.6 <= factors.min() < 0.75 < 1.25 < factors.max() <= 1.4
+
+
+def test_haematoxylin_and_eosin_change_apart_and_nothing_else_does() -> None:
+    """Seen by scikit-image's stain separation, whose unit is ln(10^6)."""
+    torch.manual_seed(0)
+    images = stained().clamp(0.05, 0.95).expand(40, -1, -1, -1)
+    changed = StainJitter(0.05, 8 / 255, 0, residual=False)(images)
+    unit = np.log(1e6)
+    before, after = (
+        rgb2hed(of.movedim(1, -1).double().numpy()).reshape(40, -1, 3) * unit
+        for of in (images[:1].expand(40, -1, -1, -1), changed)
+    )
+    # where scikit-image finds negative amounts, it says 0
+    both = (before > 0.05).all(2) & (after > 0.01).all(2)
+    fits = np.array(
+        [
+            [np.polyfit(b[ok, stain], a[ok, stain], 1) for stain in range(3)]
+            for b, a, ok in zip(before, after, both, strict=True)
+        ]
+    )
+    factor, shift = fits[..., 0], fits[..., 1]
+    assert 0.949 < factor[:, :2].min() < 0.96 < 1.04 < factor[:, :2].max() < 1.051
+    assert np.abs(shift[:, :2]).max() < 8.1 / 255
+    assert np.abs(shift[:, :2]).max() > 7 / 255
+    assert abs(np.corrcoef(factor[:, 0], factor[:, 1])[0, 1]) < 0.4
+    np.testing.assert_allclose(factor[:, 2], 1, atol=1e-3)
+    np.testing.assert_allclose(shift[:, 2], 0, atol=1e-3)
+
+
+def test_normalized_stains_are_alike() -> None:
+    """Differently lit and stained images get one mean and spread in scikit-image's CIELAB."""
+    images = stained(3)
+    images = torch.stack([images[0] * 0.8, images[1] ** 1.5, images[2] * 0.5 + 0.4])
+    normalize = StainNormalization()
+    for image in normalize(images).movedim(1, -1).numpy():
+        lab = rgb2lab(image)
+        np.testing.assert_allclose(lab.mean((0, 1)), normalize.mean, atol=2)
+        np.testing.assert_allclose(lab.std((0, 1)), normalize.std, atol=2)
+
+
+def test_blank_glass_stays_blank() -> None:
+    blank = torch.full((1, 3, 16, 16), 0.95) + 0.002 * torch.randn(1, 3, 16, 16)
+    normalized = StainNormalization()(blank)
+    assert normalized.isfinite().all()
+    assert normalized.std(dim=(2, 3)).max() < 0.05

@@ -15,7 +15,8 @@ class Crops:
     images
         Uint8 (B, S, S, 3), RGB; beyond the edge of an image its last pixels are repeated.
     labels
-        Int32 (B, S, S), the image's labels, 0 is background; -1 beyond the edge.
+        Int32 (B, S, S), the image's labels, 0 is background; -1 beyond the edge and in ignored
+        background.
     types
         Uint8 (B, N + 1), type index by label; 0 for the background, `UNKNOWN` where no type is
         given.
@@ -53,7 +54,7 @@ class Batch:
     tp
         Int (B, P, P), type index; 0 is background.
     seen
-        Bool (B, P, P), pixels that lie in the image.
+        Bool (B, P, P), pixels that lie in the image and are not ignored.
     shaped
         Bool (B, P, P), pixels whose shape (`hv`) can be trusted.
     typed

@@ -133,17 +133,18 @@ def warp_images(images: Tensor, grid: Tensor) -> Tensor:
     Parameters
     ----------
     images
-        Float (B, C, S, S).
+        Uint8 (B, S, S, 3).
     grid
         Float (B, P, P, 2) as by `Geometry.grid`.
 
     Returns
     -------
     Tensor
-        Float (B, C, P, P).
+        Float (B, 3, P, P) in [0, 1].
     """
-    side = images.shape[-1]
-    return F.grid_sample(images, grid * 2 / side, padding_mode="border", align_corners=False)
+    source = images.movedim(-1, 1).contiguous().float()
+    grid = (grid * 2 / images.shape[1]).contiguous()
+    return F.grid_sample(source, grid, padding_mode="border", align_corners=False) / 255
 
 
 def warp_labels(labels: Tensor, grid: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ class PatchSampler:
     whose centre lies in it (Chen et al. 2025, equation 11); without a nucleus of known type it
     has none. Datasets are drawn by their share, and within a dataset:
 
-    - ``"random"``: images by their area, patches evenly;
+    - ``"random"``: images by their area, patches by how much of theirs is not ignored;
     - ``"uniform"``: every dominant type equally often; patches that have none as at random;
     - ``"type_aware"``: in proportion to the weight of the dominant type. Where no weights are
       given, a type weighs as many times more as its nuclei are rarer than the commonest type's, up
@@ -59,7 +59,7 @@ class PatchSampler:
     Raises
     ------
     UserError
-        If no dataset has a share.
+        If no dataset that is annotated has a share.
     """
 
     def __init__(
@@ -87,6 +87,12 @@ class PatchSampler:
                 for sample, corners in zip(samples, grids, strict=True)
             ]
         self.dominant = np.concatenate(dominant)
+        self.annotated = np.concatenate(
+            [
+                annotated_shares(sample, corners, patch)
+                for sample, corners in zip(samples, grids, strict=True)
+            ]
+        )
         factors = np.ones(UNKNOWN + 1)
         if sampling == "type_aware":
             factors = _by_frequency(samples)
@@ -133,9 +139,14 @@ class PatchSampler:
             )
         side = self.patch + 2 * self.margin
         corner = (int(y) - self.margin, int(x) - self.margin)
+        labels = _window(sample.labels, corner, side, cv2.BORDER_CONSTANT)
+        if sample.ignored is not None:
+            ignored = sample.ignored.view(np.uint8)
+            unknown = _window(ignored, corner, side, cv2.BORDER_REPLICATE) > 0
+            labels[unknown & (labels == 0)] = -1
         return (
             _window(sample.image, corner, side, cv2.BORDER_REPLICATE),
-            _window(sample.labels, corner, side, cv2.BORDER_CONSTANT),
+            labels,
             torch.from_numpy(sample.types),
             torch.from_numpy(sample.doubtful),
             f"{sample.dataset}/{sample.name}",
@@ -153,11 +164,13 @@ class PatchSampler:
         """Return how often every patch of the grid is drawn; all together 1."""
         areas = np.array([sample.labels.size for sample in self.samples], float)
         counts = np.bincount(self.image)
-        weights = (areas / counts)[self.image]
+        weights = (areas / counts)[self.image] * self.annotated
         names, of = np.unique([sample.dataset for sample in self.samples], return_inverse=True)
         dataset = of[self.image]
         for i, name in enumerate(names.tolist()):
             own = dataset == i
+            if not weights[own].any():
+                continue
             dominant = self.dominant[own]
             part = weights[own] / weights[own].sum()
             if even:
@@ -168,7 +181,9 @@ class PatchSampler:
             part = part * factors[dominant]
             weights[own] = shares[name] * part / part.sum()
         if not weights.any():
-            raise UserError("No dataset has a share of the patches: give one a share above 0.")
+            raise UserError(
+                "There is no patch to draw: give a dataset with annotated tissue a share above 0."
+            )
         return weights / weights.sum()
 
 
@@ -183,6 +198,21 @@ def grid(shape: tuple[int, ...], patch: int) -> NDArray[np.int64]:
         count = math.ceil(2 * room / patch) + 1
         axes.append(np.rint(np.linspace(0, room, count)) if room > 0 else np.array([room // 2]))
     return np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 2).astype(np.int64)
+
+
+def annotated_shares(sample: Sample, corners: NDArray[np.int64], patch: int) -> NDArray[np.float64]:
+    """Return how much of what each patch holds of the image is not ignored, from 0 to 1.
+
+    Parameters are those of `dominant_types`.
+    """
+    if sample.ignored is None:
+        return np.ones(len(corners))
+    known = cv2.integral((~sample.ignored | (sample.labels > 0)).view(np.uint8))
+    low, high = corners.clip(min=0), (corners + patch).clip(max=sample.labels.shape)
+    (top, left), (bottom, right) = low.T, high.T
+    area = (bottom - top) * (right - left)
+    total = known[bottom, right] - known[top, right] - known[bottom, left] + known[top, left]
+    return total / area
 
 
 def dominant_types(sample: Sample, corners: NDArray[np.int64], patch: int) -> NDArray[np.uint8]:
@@ -201,7 +231,9 @@ def dominant_types(sample: Sample, corners: NDArray[np.int64], patch: int) -> ND
     if not len(types):
         return np.zeros(len(corners), np.uint8)
     boxes = enumerate(find_objects(sample.labels), 1)
-    found = np.array([(i, *(a.start + a.stop for a in box)) for i, box in boxes if box])
+    found = np.array(
+        [(i, *(axis.start + axis.stop for axis in box)) for i, box in boxes if box], int
+    ).reshape(-1, 3)
     known, centres = sample.types[found[:, 0]], found[:, 1:].T / 2
     rows, columns = (
         _holds(np.unique(starts), patch, centre)

@@ -21,7 +21,7 @@ from napari_nucleus.datasets import UNKNOWN
 from napari_nucleus.errors import UserError
 from napari_nucleus.targets import hv_targets
 
-_CONTEXT = 16
+_CONTEXT = 24
 """Pixels around a patch in which its nuclei are seen whole before their centroids are taken."""
 
 
@@ -72,15 +72,29 @@ class Augmentation(nn.Module):
 
     @torch.no_grad()
     def forward(self, crops: Crops) -> Batch:
-        """Augment crops of side ``patch + 2 * margin``."""
-        batch, device = len(crops.labels), crops.labels.device
+        """Augment crops.
+
+        Parameters
+        ----------
+        crops
+            At least `margin` wider than the patch to every side.
+
+        Raises
+        ------
+        ValueError
+            If they are smaller.
+        """
+        batch, side, _ = crops.labels.shape
+        device = crops.labels.device
+        if side < self.patch + 2 * self.margin:
+            raise ValueError(f"Crops of {side} px lack the margin of {self.margin} px.")
         inner = slice(_CONTEXT, -_CONTEXT)
         grid = self.geometry.grid(batch, self.patch + 2 * _CONTEXT, device)
         labels = warp_labels(crops.labels, grid)
         hv = hv_targets(labels.clamp(min=0))[..., inner, inner]
         labels = labels[:, inner, inner]
         seen, labels = labels >= 0, labels.clamp(min=0)
-        images = warp_images(crops.images.movedim(-1, 1) / 255, grid[:, inner, inner])
+        images = warp_images(crops.images, grid[:, inner, inner])
         types, doubtful = _of(crops.types, labels), _of(crops.doubtful, labels)
         return Batch(
             images=self.appearance(images).clamp(0, 1),
