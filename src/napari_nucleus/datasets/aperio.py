@@ -11,12 +11,11 @@ from pathlib import Path
 
 import shapely
 
-from napari_nucleus.datasets.files import Layout, read_image, read_xml, reading
+from napari_nucleus.datasets.files import Layout, both, pair, read_image, read_xml, reading
 from napari_nucleus.datasets.format import AnnotatedImage, Format, Record
-from napari_nucleus.datasets.matlab import read_instances
-from napari_nucleus.datasets.polygons import rasterize
+from napari_nucleus.datasets.matlab import MAPS, instance_records
+from napari_nucleus.datasets.polygons import polygon, rasterize
 from napari_nucleus.datasets.source import Source
-from napari_nucleus.errors import UserError
 
 _KUMAR = {
     "train": (
@@ -37,6 +36,9 @@ _PATIENT = 12
 """Letters of a TCGA barcode that name the patient."""
 
 _TEST = re.compile("Test|(?<![a-zA-Z])test")
+_TEST_ROOT = re.compile("Test(ing)? ?Data")
+"""As the challenges call it; a folder of one's own may be called test for other reasons."""
+
 _AMBIGUOUS = "ambiguous"
 
 
@@ -65,15 +67,30 @@ def read_regions(file: Path) -> list[tuple[str, shapely.Polygon]]:
                     (float(v.attrib["X"]), float(v.attrib["Y"])) for v in region.iter("Vertex")
                 ]
                 if len(corners) >= 3:
-                    regions.append((name, shapely.Polygon(corners)))
+                    regions.append((name, polygon(corners)))
     return regions
 
 
-def _read(file: Path, image: Path, types: tuple[str, ...] = ()) -> AnnotatedImage:
+def _records(
+    source: Source,
+    layout: Layout,
+    part: Callable[[Layout, Path], str | None],
+    types: tuple[str, ...] = (),
+) -> Iterator[Record]:
+    images = [*layout.glob("*.svs"), *layout.glob("*.tif")]  # a slide only where no TIFF was cut
+    for image, regions in pair(images, layout.glob("*.xml")):
+        file = regions or image
+        assert file is not None
+        if (of := part(layout, file)) is not None:
+            yield Record(file.stem, of, file, partial(_read, image, regions, types))
+
+
+def _read(image: Path | None, regions: Path | None, types: tuple[str, ...]) -> AnnotatedImage:
+    image, file = both(image, regions)
     pixels, _ = read_image(image)
-    regions = read_regions(file)
-    vague = [outline for name, outline in regions if types and name == _AMBIGUOUS]
-    nuclei = [(name, outline) for name, outline in regions if not types or name != _AMBIGUOUS]
+    found = read_regions(file)
+    vague = [outline for name, outline in found if types and name == _AMBIGUOUS]
+    nuclei = [(name, outline) for name, outline in found if not types or name != _AMBIGUOUS]
     size = pixels.shape[:2]
     return AnnotatedImage(
         pixels,
@@ -83,38 +100,23 @@ def _read(file: Path, image: Path, types: tuple[str, ...] = ()) -> AnnotatedImag
     )
 
 
-def _image_of(file: Path, layout: Layout) -> Path:
-    """Return the image with the name of an annotation; TIFF before the slide it was cut from."""
-    for suffix in (".tif", ".svs"):
-        for image in layout.files:
-            if image.stem == file.stem and image.suffix.lower() == suffix:
-                return image
-    raise UserError(f"{file} has no image {file.stem}.tif: unpack the images beside it.")
-
-
 def _kumar_records(source: Source, layout: Layout) -> Iterator[Record]:
-    for file in layout.glob("*/labels/*.mat") or layout.glob("*.xml"):
-        if part := _KUMAR_PART.get(file.stem[:_PATIENT]):
-            read = partial(read_instances, file) if file.suffix == ".mat" else _reader(file, layout)
-            yield Record(file.stem, part, file, read)
+    if layout.glob(MAPS):
+        return instance_records(source, layout, part=lambda file: _kumar_part(layout, file))
+    return _records(source, layout, _kumar_part)
 
 
-def _reader(
-    file: Path, layout: Layout, types: tuple[str, ...] = ()
-) -> Callable[[], AnnotatedImage]:
-    return lambda: _read(file, _image_of(file, layout), types)
+def _kumar_part(layout: Layout, file: Path) -> str | None:
+    return _KUMAR_PART.get(file.stem[:_PATIENT])
 
 
-def _challenge_records(
-    source: Source, layout: Layout, types: tuple[str, ...] = ()
-) -> Iterator[Record]:
-    for file in layout.glob("*.xml"):
-        part = "test" if _TEST.search(layout.below(file)) else "train"
-        yield Record(file.stem, part, file, _reader(file, layout, types))
+def _challenge_part(layout: Layout, file: Path) -> str:
+    root, _, below = layout.below(file).partition("/")
+    return "test" if _TEST_ROOT.search(root) or _TEST.search(below) else "train"
 
 
 def _is_kumar(layout: Layout) -> bool:
-    files = layout.glob("*/labels/*.mat") or layout.glob("*.xml")
+    files = layout.glob(MAPS, "*.xml")
     return bool(files) and all(file.stem[:_PATIENT] in _KUMAR_PART for file in files)
 
 
@@ -144,7 +146,7 @@ MONUSEG = Format(
     title="MoNuSeg (Kumar et al. 2020)",
     licence="CC BY-NC-SA 4.0",
     matches=_is_monuseg,
-    records=_challenge_records,
+    records=partial(_records, part=_challenge_part),
     parts=("train", "test"),
     training_parts=("train",),
 )
@@ -156,7 +158,7 @@ MONUSAC = Format(
     title="MoNuSAC (Verma et al. 2021)",
     licence="CC BY-NC-SA 4.0",
     matches=_is_monusac,
-    records=partial(_challenge_records, types=_MONUSAC_TYPES),
+    records=partial(_records, part=_challenge_part, types=_MONUSAC_TYPES),
     parts=("train", "test"),
     training_parts=("train",),
     types=_MONUSAC_TYPES,

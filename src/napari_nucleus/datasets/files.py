@@ -1,7 +1,7 @@
 """Files as data publishers write them, read without trust: what is damaged is named in a line."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -103,14 +103,50 @@ def reading(file: Path, kind: str) -> Iterator[None]:
     UserError
         For any exception of the block.
     """
+    if not file.exists():
+        raise UserError(f"{file} is missing: the dataset is not complete.")
     try:
         yield
     except UserError:
         raise
-    except FileNotFoundError as error:
-        raise UserError(f"{file} is missing: the dataset is not complete.") from error
     except Exception as error:  # whatever a damaged file provokes, the libraries let through
-        raise UserError(f"{file} cannot be read as {kind} ({error}): replace it.") from error
+        why = " ".join(str(error).split())
+        raise UserError(f"{file} cannot be read as {kind} ({why}): replace it.") from error
+
+
+def pair(
+    images: Iterable[Path],
+    annotations: Iterable[Path],
+    key: Callable[[Path], Hashable] = lambda file: file.stem,
+) -> list[tuple[Path | None, Path | None]]:
+    """Bring images and annotations of the same name together; None stands for what is missing.
+
+    Parameters
+    ----------
+    images, annotations
+        Files. Of several images with one name the last is taken.
+    key
+        What makes two files belong together.
+    """
+    of_images = {key(file): file for file in images}
+    of_annotations = {key(file): file for file in annotations}
+    keys = dict.fromkeys([*of_images, *of_annotations])
+    return [(of_images.get(one), of_annotations.get(one)) for one in keys]
+
+
+def both(image: Path | None, annotation: Path | None) -> tuple[Path, Path]:
+    """Return the two.
+
+    Raises
+    ------
+    UserError
+        If one is missing.
+    """
+    if image is None:
+        raise UserError(f"{annotation} has no image of its name: unpack the images, too.")
+    if annotation is None:
+        raise UserError(f"{image} has no annotation of its name: every image needs one.")
+    return image, annotation
 
 
 def read_image(file: Path) -> tuple[np.ndarray, float | None]:

@@ -5,13 +5,21 @@ Bioengineering and Biotechnology 2019, doi:10.3389/fbioe.2019.00053; Graham et a
 2021, arXiv:2108.11195.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from napari_nucleus.datasets.files import IMAGES, Layout, read_csv, read_image, read_mat
+from napari_nucleus.datasets.files import (
+    IMAGES,
+    Layout,
+    both,
+    pair,
+    read_csv,
+    read_image,
+    read_mat,
+)
 from napari_nucleus.datasets.format import AnnotatedImage, Format, Record
 from napari_nucleus.datasets.source import Source
 from napari_nucleus.errors import UserError
@@ -36,31 +44,44 @@ COLON_COMMON = {
 }
 """Epithelial nuclei are left out: the sets do not tell malignant from normal ones."""
 
-_MAPS = "*/labels/*.mat"
+MAPS = "*/labels/*.mat"
 _SPLIT = ("train", "test")
 
 
-def read_instances(file: Path, types: tuple[str, ...] = ()) -> AnnotatedImage:
-    """Read a file with ``inst_map``, and ``type_map`` if there are types, and its image.
+def instance_records(
+    source: Source,
+    layout: Layout,
+    types: tuple[str, ...] = (),
+    part: Callable[[Path], str | None] = lambda file: "",
+) -> Iterator[Record]:
+    """List ``Images/<name>.png`` and ``Labels/<name>.mat``, as HoVer-Net's authors lay them out.
 
     Parameters
     ----------
-    file
-        ``Labels/<name>.mat``; its image is in ``Images`` beside.
+    source, layout
+        What is read.
     types
         Class names by their numbers in ``type_map``, from 1.
-
-    Raises
-    ------
-    UserError
-        If one is damaged or missing.
+    part
+        Part that a file belongs to; None leaves it out.
     """
-    image, _ = read_image(_image_of(file))
+    images = (file for file in layout.glob("*/images/*") if file.suffix.lower() in IMAGES)
+    files = pair(images, layout.glob(MAPS), key=lambda file: (file.parent.parent, file.stem))
+    for image, labels in files:
+        file = labels or image
+        assert file is not None
+        if (of := part(file)) is not None:
+            yield Record(file.stem, of, file, partial(_read, image, labels, types))
+
+
+def _read(image: Path | None, labels: Path | None, types: tuple[str, ...]) -> AnnotatedImage:
+    image, file = both(image, labels)
+    pixels, _ = read_image(image)
     if not types:
-        (labels,) = read_mat(file, "inst_map")
-        return AnnotatedImage(image, labels)
-    labels, kinds = read_mat(file, "inst_map", "type_map")
-    return AnnotatedImage(image, labels, majority(labels, kinds, types, file))
+        (instances,) = read_mat(file, "inst_map")
+        return AnnotatedImage(pixels, instances)
+    instances, kinds = read_mat(file, "inst_map", "type_map")
+    return AnnotatedImage(pixels, instances, majority(instances, kinds, types, file))
 
 
 def majority(
@@ -96,26 +117,13 @@ def majority(
     }
 
 
-def _image_of(file: Path) -> Path:
-    for folder in file.parent.parent.iterdir():
-        if folder.name.lower() == "images":
-            for image in sorted(folder.glob(f"{file.stem}.*")):
-                if image.suffix.lower() in IMAGES:
-                    return image
-    raise UserError(f"{file} has no image Images/{file.stem}.png beside its folder.")
-
-
-def _records(
-    source: Source, layout: Layout, types: tuple[str, ...] = (), split: bool = True
-) -> Iterator[Record]:
-    for file in layout.glob(_MAPS):
-        folder = file.parent.parent.name.lower()
-        part = folder if split and folder in _SPLIT else ""
-        yield Record(file.stem, part, file, partial(read_instances, file, types))
+def _folder_part(file: Path) -> str:
+    folder = file.parent.parent.name.lower()
+    return folder if folder in _SPLIT else ""
 
 
 def _is_consep(layout: Layout) -> bool:
-    files = layout.glob(_MAPS)
+    files = layout.glob(MAPS)
     return bool(files) and all(f.stem.lower().startswith(("train_", "test_")) for f in files)
 
 
@@ -125,29 +133,29 @@ def _is_cpm(layout: Layout, split: bool) -> bool:
 
 
 def _lizard_info(layout: Layout) -> list[Path]:
-    return layout.glob("*/info.csv") if layout.glob(_MAPS) else []
+    return layout.glob("*/info.csv") if layout.glob(MAPS) else []
 
 
 def _lizard_records(source: Source, layout: Layout) -> Iterator[Record]:
-    images = {file.stem: file for file in layout.glob("*/lizard_images*/*.png")}
     splits: dict[str, str] = {}
     for info in _lizard_info(layout):
         table = read_csv(info, ["Filename", "Split"])
         splits |= {str(name): f"split{part}" for name, part in table.itertuples(index=False)}
-    for file in layout.glob(_MAPS):
-        read = partial(_read_lizard, file, images.get(file.stem))
+    for image, labels in pair(layout.glob("*/lizard_images*/*.png"), layout.glob(MAPS)):
+        file = labels or image
+        assert file is not None
+        read = partial(_read_lizard, image, labels)
         yield Record(file.stem, splits.get(file.stem, ""), file, read)
 
 
-def _read_lizard(file: Path, image: Path | None) -> AnnotatedImage:
-    if image is None:
-        raise UserError(f"{file} has no image {file.stem}.png: unpack both archives of images.")
-    labels, ids, kinds = read_mat(file, "inst_map", "id", "class")
+def _read_lizard(image: Path | None, labels: Path | None) -> AnnotatedImage:
+    image, file = both(image, labels)
+    instances, ids, kinds = read_mat(file, "inst_map", "id", "class")
     if ids.size != kinds.size or not np.isin(kinds, range(1, len(COLON_TYPES) + 1)).all():
         raise UserError(f"{file} does not give every nucleus one of {len(COLON_TYPES)} classes.")
     pairs = zip(ids.ravel().tolist(), kinds.ravel().tolist(), strict=True)
     types = {int(of): COLON_TYPES[int(kind) - 1] for of, kind in pairs}
-    return AnnotatedImage(read_image(image)[0], labels, types)
+    return AnnotatedImage(read_image(image)[0], instances, types)
 
 
 CONSEP = Format(
@@ -155,7 +163,7 @@ CONSEP = Format(
     title="CoNSeP (Graham et al. 2019)",
     licence="none stated",
     matches=_is_consep,
-    records=partial(_records, types=CONSEP_TYPES),
+    records=partial(instance_records, types=CONSEP_TYPES, part=_folder_part),
     parts=_SPLIT,
     training_parts=("train",),
     types=CONSEP_TYPES,
@@ -173,7 +181,7 @@ CPM15 = Format(
     title="CPM-15 (Vu et al. 2019)",
     licence="none stated",
     matches=partial(_is_cpm, split=False),
-    records=partial(_records, split=False),
+    records=instance_records,
 )
 
 CPM17 = Format(
@@ -181,7 +189,7 @@ CPM17 = Format(
     title="CPM-17 (Vu et al. 2019)",
     licence="none stated",
     matches=partial(_is_cpm, split=True),
-    records=_records,
+    records=partial(instance_records, part=_folder_part),
     parts=_SPLIT,
     training_parts=("train",),
 )

@@ -14,7 +14,7 @@ from shapely import affinity
 
 from napari_nucleus.datasets.files import Layout, read_csv, read_image, reading
 from napari_nucleus.datasets.format import AnnotatedImage, Format, Record
-from napari_nucleus.datasets.polygons import rasterize
+from napari_nucleus.datasets.polygons import polygon, rasterize
 from napari_nucleus.datasets.source import Source
 
 NUCLS_TYPES = (
@@ -83,7 +83,7 @@ def _read(image: Path, file: Path) -> AnnotatedImage:
 
 def _polygon(row: "pd.Series[str]") -> shapely.Polygon:
     x, y = (np.fromstring(row[key], sep=",") for key in ("coords_x", "coords_y"))
-    return shapely.Polygon(np.stack([x, y], 1))
+    return polygon(np.stack([x, y], 1))
 
 
 def _ellipse(box: shapely.Polygon) -> shapely.Polygon:

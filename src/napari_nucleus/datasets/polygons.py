@@ -4,6 +4,21 @@ from collections.abc import Sequence
 
 import numpy as np
 import shapely
+from numpy.typing import ArrayLike
+
+
+def polygon(corners: ArrayLike) -> shapely.Polygon:
+    """Return a polygon with the given corners (N, 2).
+
+    Raises
+    ------
+    ValueError
+        If a corner has no place, or there are fewer than three.
+    """
+    corners = np.asarray(corners, float)
+    if not np.isfinite(corners).all():
+        raise ValueError("a corner lies nowhere")
+    return shapely.Polygon(corners)
 
 
 def rasterize(
@@ -40,7 +55,7 @@ def rasterize(
     bounds = shapely.bounds(np.asarray(outlines, object)).reshape(-1, 4)
     bounds -= np.tile(origin, 2)
     for index in np.argsort(-shapely.area(np.asarray(outlines, object)), kind="stable"):
-        if np.isnan(bounds[index]).any():
+        if shapely.is_empty(outlines[index]):
             continue
         x0, y0 = np.maximum(np.floor(bounds[index, :2]).astype(int), 0)
         x1, y1 = np.minimum(np.ceil(bounds[index, 2:]).astype(int), (shape[1], shape[0]))

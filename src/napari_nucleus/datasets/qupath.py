@@ -69,6 +69,8 @@ def _object(feature: dict[str, Any]) -> tuple[shapely.Geometry, str, str]:
     given = properties.get("classification") or {}
     name = given.get("name") or ": ".join(given.get("names", []))
     outline = shape(feature.get("nucleusGeometry") or feature["geometry"])
+    if not np.isfinite(shapely.get_coordinates(outline)).all():
+        raise ValueError("a corner lies nowhere")
     return outline, properties.get("objectType", "annotation"), name
 
 

@@ -7,9 +7,8 @@ from pathlib import Path
 from napari_nucleus.datasets.files import Layout
 from napari_nucleus.datasets.format import AnnotatedImage, Format, Record
 from napari_nucleus.datasets.source import Source
-from napari_nucleus.errors import UserError
+from napari_nucleus.edits import reviewed_regions
 from napari_nucleus.result import open_result
-from napari_nucleus.slides import open_slide
 
 _UNTYPED = "nucleus"
 """What nuclei are called by a model that knows no types."""
@@ -20,8 +19,6 @@ def _results(layout: Layout) -> list[Path]:
 
 
 def _records(source: Source, layout: Layout) -> Iterator[Record]:
-    from napari_nucleus.edits import reviewed_regions
-
     for path in _results(layout):
         for box in reviewed_regions(path):
             name = f"{path.stem}_x{box[0]}_y{box[1]}"
@@ -30,18 +27,7 @@ def _records(source: Source, layout: Layout) -> Iterator[Record]:
 
 def _read(path: Path, box: tuple[int, int, int, int]) -> AnnotatedImage:
     result = open_result(path)
-    source = result.run["source"]["path"]
-    if source is None:
-        raise UserError(f"{path} was made from a layer without a file: there is no image of it.")
-    try:
-        slide = open_slide(source, mpp=result.mpp)
-    except UserError as error:
-        raise UserError(
-            f"{path} was made from {source}, which cannot be opened any more ({error}): put the "
-            "image back there."
-        ) from error
-    if slide.shape != result.shape:
-        raise UserError(f"{source} is not the image that {path} was made from.")
+    slide = result.open_image()
     x0, y0, x1, y1 = box
     place = (x0, y0, x1 - x0, y1 - y0)
     table = result.table()

@@ -1,0 +1,94 @@
+"""Result folders with regions that were reviewed."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from napari_nucleus.datasets import UNKNOWN, Source, find_types, load_source
+from napari_nucleus.errors import UserError
+from napari_nucleus.measure import measure
+from napari_nucleus.result import ResultWriter
+from tests.edits.folder import TYPES, squares
+
+LABELS = squares(48, 80)
+FIRST, SECOND = (0, 0, 40, 30), (50, 10, 80, 48)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    pixels = np.random.default_rng(5).integers(0, 256, (48, 80, 3), np.uint8)
+    image = tmp_path / "slide.tif"
+    tifffile.imwrite(image, pixels)
+    run = {
+        "source": {"path": str(image), "sha256": "ab"},
+        "model": {"name": "tiny", "sha256": "cd", "mpp": 0.5, "types": list(TYPES)},
+        "options": {},
+        "device": "cpu",
+    }
+    path = tmp_path / "out" / "slide.nucleus"
+    with ResultWriter(path, LABELS.shape, 0.5, {**TYPES, "nucleus": "#2ec4ff"}, run) as writer:
+        writer.write_labels(0, 0, LABELS)
+        table = measure(LABELS, pixels, 0.5)
+        names = np.array([*TYPES, "nucleus"])[table["label"] % 4]
+        writer.append(table.assign(type=names, type_prob=0.75))
+        writer.finish(seconds={})
+    return path
+
+
+def journal(path: Path, **edit: object) -> None:
+    """Add a line to the journal."""
+    file = path / "edits.jsonl"
+    number = len(file.read_text().splitlines()) + 1
+    line = {"n": number, "time": "2025-11-21T12:00:00+00:00", **edit}
+    with file.open("a") as lines:
+        lines.write(json.dumps(line) + "\n")
+
+
+def review(path: Path, *regions: tuple[int, int, int, int]) -> None:
+    journal(path, edit="mark", reviewed=[[], regions])
+
+
+def test_reviewed_regions_are_samples(path: Path) -> None:
+    review(path, FIRST, SECOND)
+    image = tifffile.imread(path.parents[1] / "slide.tif")
+    for source in (Source(path), Source(path.parent)):
+        samples = load_source(source, tuple(TYPES))
+        assert [sample.name for sample in samples] == ["slide_x0_y0", "slide_x50_y10"]
+        for sample, (x0, y0, x1, y1) in zip(samples, (FIRST, SECOND), strict=True):
+            place = (slice(y0, y1), slice(x0, x1))
+            assert np.array_equal(sample.image, image[place])
+            ids, true = np.unique(LABELS[place], return_inverse=True)
+            assert np.array_equal(sample.labels, true.reshape(sample.labels.shape))
+            # every fourth nucleus has no type
+            given = [i % 4 + 1 if i % 4 < 3 else UNKNOWN for i in ids[1:]]
+            assert sample.types.tolist() == [0, *given]
+            assert sample.mpp == 0.5
+    assert find_types([Source(path)]) == tuple(sorted(TYPES))
+
+
+def test_types_given_since_the_table_was_saved_count(path: Path) -> None:
+    review(path, FIRST)
+    label = int(LABELS[5, 5])
+    kinds = (list(TYPES)[label % 4], "other")
+    journal(path, edit="type", rows=[{"label": [label], "type": [kind]} for kind in kinds])
+    (sample,) = load_source(Source(path), ["other"])
+    assert sample.types[sample.labels[5, 5]] == 1
+
+
+def test_result_that_nobody_reviewed_is_no_dataset(path: Path) -> None:
+    with pytest.raises(UserError, match="holds no annotated image, read as result"):
+        load_source(Source(path))
+
+
+def test_image_that_moved_is_told(path: Path) -> None:
+    review(path, FIRST)
+    image = path.parents[1] / "slide.tif"
+    image.rename(image.with_name("moved.tif"))
+    with pytest.raises(UserError, match=r"cannot be opened any more .* put the image back there"):
+        load_source(Source(path))
+    tifffile.imwrite(image, np.zeros((10, 10, 3), np.uint8))
+    with pytest.raises(UserError, match=r"slide\.tif is not the image that .* was made from"):
+        load_source(Source(path))
