@@ -257,14 +257,28 @@ def test_train_and_go_on(tmp_path: Path, data: Path, recipe: Path) -> None:
     assert found["checkpoint"] == str(out / "best.safetensors")
     assert 0 <= found["score"] <= 1
     assert set(found["datasets"]) == {"data"}
+    assert 0 < found["network_share"] < 1
     assert read_card(out / "best.safetensors")["types"] == ["dark", "pale"]
     assert "add --resume" in refusal(*given)
     recipe.write_text(RECIPE.replace("epochs = 2", "epochs = 3"))
     result = run(*given, "--resume")
     assert result.exit_code == 0
-    assert result.stdout.startswith("Score 0.")
-    assert "step 3: loss" in result.stderr
+    share, score = result.stdout.splitlines()
+    assert share.startswith("The network had ")
+    assert score.startswith("Score 0.")
+    assert score.endswith(str(out / "best.safetensors"))
+    assert "epoch 3, step 3: loss np" in result.stderr
     assert "step 2: loss" not in result.stderr
+
+
+def test_train_draws_what_the_network_would_see(tmp_path: Path, data: Path, recipe: Path) -> None:
+    file = tmp_path / "seen.png"
+    given = ("train", "--data", data, "--config", recipe, "--preview", file)
+    assert answer(*given) == {"preview": str(file)}
+    assert Image.open(file).width > 1000
+    assert "something.png" in refusal(*given[:-1], tmp_path / "seen.txt")
+    assert {entry.name for entry in tmp_path.iterdir()} == {"data", "recipe.toml", "seen.png"}
+    assert "--out DIR" in refusal(*given[:-2])
 
 
 def test_train_from_other_weights_takes_their_kind(tmp_path: Path, data: Path) -> None:
@@ -285,7 +299,7 @@ def test_train_from_other_weights_takes_their_kind(tmp_path: Path, data: Path) -
     ("arguments", "message"),
     [
         (["--data", "{data}", "--model", "histonext_tny"], "did you mean histonext_tiny"),
-        (["--data", "nowhere"], "nowhere holds no images"),
+        (["--data", "nowhere"], "nowhere is no folder"),
         (["--data", "{data}", "--config", "nowhere.toml"], "cannot be read as a recipe"),
         (["--data", "{data}", "--resume"], "holds no run to resume"),
         (["--data", "{data}", "--init", "weights.pt"], "is a pickled file"),

@@ -1,14 +1,21 @@
 """``napari-nucleus train``."""
 
+import math
+from collections import deque
+from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from napari_nucleus.checkpoints import read_card
 from napari_nucleus.cli.app import Json, ManyData
 from napari_nucleus.cli.console import err, print_json, progress, say
+from napari_nucleus.errors import UserError
+
+if TYPE_CHECKING:
+    from napari_nucleus.training import Step
 
 
 def register(app: typer.Typer) -> None:
@@ -19,12 +26,12 @@ def register(app: typer.Typer) -> None:
 def train(
     data: Annotated[
         list[Path],
-        typer.Option(metavar="DIR…", help="Dataset folders to learn from.", show_default=False),
+        typer.Option(metavar="DIR…", help="Datasets to learn from.", show_default=False),
     ],
     out: Annotated[
-        Path,
+        Path | None,
         typer.Option(metavar="DIR", help="Folder for weights, log and state.", show_default=False),
-    ],
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option(
@@ -36,20 +43,27 @@ def train(
         str | None, typer.Option(metavar="NAME|FILE", help="Weights to start from.")
     ] = None,
     config: Annotated[
-        Path | None, typer.Option(metavar="F.toml", help="Recipe: steps, rates, types, …")
+        Path | None, typer.Option(metavar="F.toml", help="Recipe: phases, losses, types, …")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    preview: Annotated[
+        Path | None,
+        typer.Option(metavar="F.png", help="Draw what the network would see, and end."),
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Train a model on dataset folders.
+    """Train a model on annotated images.
 
     Leaves DIR/best.safetensors, which segment and evaluate take as --model, DIR/last.safetensors,
-    DIR/log.csv and what --resume needs. A fifth of the images is kept for validation, unless the
-    recipe says which.
+    DIR/log.csv, DIR/curves.png and what --resume needs. A fifth of the images is kept for
+    validation, unless the recipe says which.
+
+    On several GPUs or machines: torchrun --nproc-per-node 2 -m napari_nucleus train …
     """
+    from napari_nucleus import training
     from napari_nucleus.checkpoints import load_checkpoint
     from napari_nucleus.recipe import Recipe, load_recipe
-    from napari_nucleus.training import train_steps
+    from napari_nucleus.training.fabric import is_leader
 
     start = load_checkpoint(init) if init else None
     given: dict[str, Any] = {}
@@ -59,22 +73,52 @@ def train(
     recipe = load_recipe(config, **given) if config else Recipe(**given)
     if model:
         recipe = replace(recipe, model=model)
-    steps = train_steps(recipe, data, out, start, resume)
+    if preview:
+        training.preview(recipe, data, preview)
+        if json:
+            print_json({"preview": preview})
+        else:
+            say(f"What the network would see: {preview}")
+        return
+    if out is None:
+        raise UserError("Give the folder for weights, log and state: --out DIR.")
+    steps = training.train_steps(recipe, data, out, start, resume)
+    if not is_leader():
+        deque(steps, maxlen=0)
+        return
+    best, share = _shown(steps)
+    card = read_card(best)
+    scores = card["card"]["scores"]
+    if json:
+        instances = card["instances"]
+        print_json({"checkpoint": best, "instances": instances, "network_share": share, **scores})
+    else:
+        say(f"The network had {100 * share:.0f} % of the time.")
+        say(f"Score {scores['score']:.3f} on the images kept for validation: {best}")
+
+
+def _shown(steps: "Generator[Step, None, Path]") -> tuple[Path, float]:
+    """Run to the end with a progress bar.
+
+    Returns
+    -------
+    best
+        What the run returns.
+    share
+        The network's share of the time; NaN where there was nothing left to do.
+    """
+    seconds, network = 0.0, 0.0
     with progress("Training") as update:
         while True:
             try:
                 step = next(steps)
             except StopIteration as stop:
-                best = stop.value
-                break
-            loss = sum(step.losses.values())
-            update(step.step, step.total, f"loss {loss:.3f}")
+                return stop.value, network / seconds if seconds else math.nan
+            seconds += step.seconds
+            network += step.network_seconds
+            losses = " ".join(f"{branch} {loss:.3f}" for branch, loss in step.losses.items())
+            update(step.step, step.total, f"epoch {step.epoch} of {step.epochs}, loss {losses}")
             if step.scores:
-                note = f"step {step.step}: loss {loss:.3f}, score {step.scores['score']:.3f}"
-                err.print(note, highlight=False)
-    card = read_card(best)
-    scores = card["card"]["scores"]
-    if json:
-        print_json({"checkpoint": best, "instances": card["instances"], **scores})
-    else:
-        say(f"Score {scores['score']:.3f} on the images kept for validation: {best}")
+                score = f"score {step.scores['score']:.3f}"
+                note = f"epoch {step.epoch}, step {step.step}: loss {losses}, {score}"
+                err.print(note, highlight=False, soft_wrap=True)

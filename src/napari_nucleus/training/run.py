@@ -103,26 +103,25 @@ class Run:
         self.fabric.strategy.precision.load_state_dict(state["scaler"])
         self._optimizer = state["optimizer"]
         self.progress = Progress(**state["progress"])
-        left = self.plans[self.progress.phase :]
-        if left and self.progress.phase_step >= left[0].steps:
-            self.progress.end_phase()
 
     def steps(self) -> Iterator[Step]:
         """Yield every step to the end, and keep the state where the generator is closed."""
         try:
             while self.progress.phase < len(self.plans):
-                yield from self._phase()
+                yield from self._phase(self.plans[self.progress.phase])
         except GeneratorExit:
             self._save()
             raise
 
-    def _phase(self) -> Iterator[Step]:
+    def _phase(self, plan: Plan) -> Iterator[Step]:
         progress, phase = self.progress, self.progress.phase
-        plan = self.plans[phase]
+        if progress.phase_step >= plan.steps:
+            progress.end_phase()
+            return
         start = progress.step - progress.phase_step
         learner = self._learner = self._begin(plan)
         with closing(self.patches.cut(plan, start, progress.phase_step)) as cut:
-            while progress.phase == phase:
+            while progress.phase == phase and progress.phase_step < plan.steps:
                 epoch = progress.epoch + 1
                 began, before = perf_counter(), learner.network_seconds
                 batches = self.patches.see(next(cut), plan, start, progress.phase_step)
@@ -185,17 +184,14 @@ class Run:
         return steps, epochs - done // plans[0].per_epoch if plans else 0
 
     def _end_epoch(self, plan: Plan) -> dict[str, Any] | None:
-        """Count an epoch, validate when it is time, and end the phase when that is over."""
-        progress = self.progress
+        """Count an epoch, validate when it is time, and end a phase that no longer helps."""
+        progress, recipe = self.progress, self.recipe
         progress.epoch += 1
-        phase_ends = progress.phase_step == plan.steps
-        last = phase_ends and plan is self.plans[-1]
-        scores = None
-        if last or progress.epoch % self.recipe.validate_every == 0:
-            scores = self._validate()
-            waited = progress.epoch - progress.since
-            phase_ends = phase_ends or 0 < self.recipe.patience <= waited
-        if phase_ends:
+        last = plan is self.plans[-1] and progress.phase_step == plan.steps
+        if progress.epoch % recipe.validate_every and not last:
+            return None
+        scores = self._validate()
+        if 0 < recipe.patience <= progress.epoch - progress.since:
             progress.end_phase()
         return scores
 
