@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -194,7 +195,26 @@ def test_evaluate_a_model(tmp_path: Path, weights: Path) -> None:
     assert answer("evaluate", "--data", one, "--model", weights, "--data", two) == together
     shown = run("evaluate", "--model", weights, "--data", one, two).stdout
     assert "PQ" in shown
-    assert "F1 of dark" in shown
+    assert all(name in shown for name in ("one (1)", "two (1)", "dark", "annotated"))
+
+
+def test_evaluate_draws_and_lists_images(tmp_path: Path, weights: Path) -> None:
+    data = write_dataset(
+        tmp_path / "made",
+        {"a": tissue(80, 90, 1), "b": Tissue(np.zeros((40, 40), np.int32), np.array([]))},
+    )
+    figure = tmp_path / "scores.png"
+    result = run("evaluate", "--pred", data, "--truth", data, "--figure", figure, "--per-image")
+    assert result.exit_code == 0, result.stderr
+    assert Image.open(figure).format == "PNG"
+    assert "1.000 (1.000–1.000)" in result.stdout
+    assert re.search(r"made +│ b +│ –", result.stdout)
+    assert "left out of the means, is Dice of 1, AJI of 1, PQ of 1." in result.stdout
+    wrong = ("evaluate", "--pred", data, "--truth", data, "--figure", tmp_path / "scores.doc")
+    assert "name a .png, .pdf or .svg" in refusal(*wrong)
+    assert "has no part 'test'" in refusal(
+        "evaluate", "--data", data, "--part", "test", "--model", weights
+    )
 
 
 def test_evaluate_folders(segmented: Path, made: Tissue, tmp_path: Path) -> None:
@@ -215,7 +235,7 @@ def test_scores_that_are_undefined_are_null(tmp_path: Path) -> None:
 
 def test_evaluate_tells_what_to_do(tmp_path: Path) -> None:
     assert "Give either a model and data" in refusal("evaluate")
-    assert "holds no images" in refusal(
+    assert "is laid out as none of them" in refusal(
         "evaluate", "--data", tmp_path, "--model", quick_weights(tmp_path)
     )
 

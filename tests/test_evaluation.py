@@ -256,7 +256,7 @@ def test_constants_are_fitted_to_annotated_images(samples: list[Sample]) -> None
 
 def test_masks_that_do_not_match_their_image_are_told(data: Path) -> None:
     Image.fromarray(np.zeros((10, 10, 3), np.uint8)).save(data / "images" / "a.png")
-    with pytest.raises(UserError, match=r"a\.tif is 150 x 120 px, its image 10 x 10"):
+    with pytest.raises(UserError, match=r"a\.tif has labels of 150 x 120 px, its image 10 x 10"):
         evaluate(Decoder(), [data])
 
 

@@ -174,3 +174,29 @@ def test_iou_is_of_types_where_they_are_known() -> None:
         == mean_iou(true > 0, pred > 0)
         == pytest.approx((550 / 600 + 200 / 250) / 2)
     )
+
+
+def test_what_lies_in_ignored_areas_does_not_count() -> None:
+    true, pred = np.zeros((2, 20, 60), int)
+    true[5:15, 5:15] = 1
+    pred[5:15, 5:15], pred[5:15, 28:38], pred[5:15, 45:55] = 1, 2, 3
+    ignored = np.zeros((20, 60), bool)
+    ignored[:, 30:] = True
+    sides = Nuclei(true, np.array([0, 1])), Nuclei(pred, np.array([0, 1, 1, 1]))
+    everywhere = score_image("d", "x", *sides, types=1)
+    partly = score_image("d", "x", *sides, types=1, ignored=ignored)
+    assert everywhere.scores["dq"] == pytest.approx(2 * 1 / (2 * 1 + 2))
+    assert partly.scores["dq"] == partly.scores["dice"] == partly.scores["miou"] == 1
+    assert everywhere.types is not None
+    assert partly.types is not None
+    assert (everywhere.types.counts.unmatched, partly.types.counts.unmatched) == (2, 0)
+
+
+def test_of_a_nucleus_partly_ignored_the_rest_counts() -> None:
+    true, pred = np.zeros((2, 20, 40), int)
+    pred[5:15, 10:22] = 1
+    ignored = np.zeros((20, 40), bool)
+    ignored[:, 20:] = True
+    sides = Nuclei(true, np.array([0])), Nuclei(pred, np.array([0, 1]))
+    scores = score_image("d", "x", *sides, ignored=ignored).scores
+    assert scores["miou"] == pytest.approx((1 - 100 / 400 + 0) / 2)

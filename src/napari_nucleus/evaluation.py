@@ -105,7 +105,8 @@ def evaluate_steps(
     device
         As `segment` has it.
     parts
-        Which parts of the official split of `data` to score; empty takes those for training.
+        Which parts of the official split of `data` to score, such as ``"test"``; none named scores
+        those for training.
 
     Yields
     ------
@@ -141,8 +142,7 @@ def evaluate_steps(
 def _source(item: str | Path | Source, mpp: float | None, parts: Sequence[str]) -> Source:
     if isinstance(item, Source):
         return item
-    given: dict[str, Any] = {"mpp": mpp, "parts": tuple(parts)}
-    return Source(path=Path(item), **{key: value for key, value in given.items() if value})
+    return Source(path=Path(item), mpp=mpp, parts=tuple(parts))
 
 
 def _of_model(
@@ -168,12 +168,13 @@ def _segmented(
             slide = slide_from_arrays([sample.image], sample.mpp, sample.name)
             pred = _of_result(segment(slide, Path(work) / "one.nucleus", network, device=device))
             yield score_image(
-                sample.dataset,
+                f"{sample.dataset} {sample.part}".strip(),
                 sample.name,
                 Nuclei(sample.labels, sample.types),
                 pred.nuclei(network.types),
                 len(network.types),
                 sample.mpp,
+                sample.ignored,
             )
 
 

@@ -78,7 +78,13 @@ class ImageScore:
 
 
 def score_image(
-    dataset: str, name: str, true: Nuclei, pred: Nuclei, types: int = 0, mpp: float = _PIXEL_UM
+    dataset: str,
+    name: str,
+    true: Nuclei,
+    pred: Nuclei,
+    types: int = 0,
+    mpp: float = _PIXEL_UM,
+    ignored: np.ndarray | None = None,
 ) -> ImageScore:
     """Score one image.
 
@@ -93,25 +99,38 @@ def score_image(
         match them, do not count there.
     mpp
         Micrometres per pixel.
+    ignored
+        Bool (H, W), background that does not count, nor do predicted nuclei that are mostly in it.
 
     Raises
     ------
     UserError
         If the label images differ in size.
     """
+    if ignored is not None:
+        pred = Nuclei(_outside(ignored, pred.labels), pred.types)
+    counts = np.ones(true.labels.shape, bool) if ignored is None else ~ignored
     scores = score_pair(true.labels, pred.labels)
     untyped = len(true.types) > 1 and np.all(true.types[1:] == UNKNOWN)
     if types == 0 or untyped:
-        scores["miou"] = mean_iou(true.labels > 0, pred.labels > 0)
+        scores["miou"] = mean_iou(true.labels[counts] > 0, pred.labels[counts] > 0)
         return ImageScore(dataset, name, scores, None)
-    scores["miou"] = _types_iou(true, pred)
+    scores["miou"] = _types_iou(true, pred, counts)
     return ImageScore(dataset, name, scores, _score_types(true, pred, types, mpp / _PIXEL_UM))
 
 
-def _types_iou(true: Nuclei, pred: Nuclei) -> float:
+def _outside(ignored: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return what of labels is outside, of those that are mostly outside."""
+    size = np.bincount(labels.ravel())
+    left = np.bincount(labels[~ignored], minlength=len(size))
+    kept = 2 * left > size
+    return np.where(kept[labels] & ~ignored, labels, 0)
+
+
+def _types_iou(true: Nuclei, pred: Nuclei, counts: np.ndarray) -> float:
     """Return the mean IoU over types, where the type is known; none of them is background."""
     true_type, pred_type = true.types[true.labels], pred.types[pred.labels]
-    known = true_type != UNKNOWN
+    known = counts & (true_type != UNKNOWN)
     return mean_iou(true_type[known], np.where(pred_type == UNKNOWN, 0, pred_type)[known])
 
 

@@ -92,7 +92,9 @@ def score_maps(
         )
         pred = Nuclei(labels, kinds)
         true = Nuclei(sample.labels, sample.types)
-        scores.append(score_image(sample.dataset, sample.name, true, pred, types, sample.mpp))
+        scores.append(
+            score_image(sample.dataset, sample.name, true, pred, types, sample.mpp, sample.ignored)
+        )
     return scores
 
 

@@ -1,5 +1,6 @@
 """``napari-nucleus evaluate``."""
 
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,7 +9,8 @@ from rich.table import Table
 
 from napari_nucleus.checkpoints import DEFAULT_MODEL
 from napari_nucleus.cli.app import Json, ManyData
-from napari_nucleus.cli.console import out, print_json, progress
+from napari_nucleus.cli.console import out, print_json, progress, say
+from napari_nucleus.score_figure import SCORES, write_figure
 
 _NAMES = {
     "dice": "Dice",
@@ -18,6 +20,7 @@ _NAMES = {
     "dq": "DQ",
     "sq": "SQ",
     "pq": "PQ",
+    "miou": "mIoU",
     "f1d": "F1 of detection",
     "accuracy": "accuracy of types",
     "bpq": "bPQ",
@@ -37,7 +40,15 @@ def evaluate(
     ] = None,
     data: Annotated[
         list[Path] | None,
-        typer.Option(metavar="DIR…", help="Dataset folders to score the weights on."),
+        typer.Option(metavar="DIR…", help="Datasets to score the weights on."),
+    ] = None,
+    part: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Part of a dataset's official split, such as test; may be repeated. By default "
+            "the parts for training.",
+        ),
     ] = None,
     pred: Annotated[
         Path | None,
@@ -48,18 +59,32 @@ def evaluate(
     ] = None,
     mpp: Annotated[
         float | None,
-        typer.Option(metavar="µM", help="µm per pixel of the images; 0.25 if left out."),
+        typer.Option(
+            metavar="µM",
+            help="µm per pixel of the images; by default what the dataset says, else 0.25.",
+        ),
     ] = None,
+    figure: Annotated[
+        Path | None,
+        typer.Option(metavar="F.png", help="Draw the scores: png, pdf or svg."),
+    ] = None,
+    per_image: Annotated[
+        bool, typer.Option("--per-image", help="List every image, too; --json always does.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Score weights on annotated images, or predictions against annotations.
 
-    A dataset folder holds images/NAME.png (or .jpg, .tif), labels/NAME.tif (0 is background, every
-    nucleus its own number) and, where types are known, labels/NAME.csv with columns label,type.
+    Datasets are read as their publishers hand them out. A folder of your own holds images/NAME.png
+    (or .jpg, .tif), labels/NAME.tif (0 is background, every nucleus its own number) and, where
+    types are known, labels/NAME.csv with columns label,type.
+
+    Intervals are 95 %, by bootstrap over images. Where nothing is annotated or nothing found, a
+    score may be undefined; means leave it out.
     """
     from napari_nucleus.evaluation import evaluate_steps
 
-    steps = evaluate_steps(model, data or (), pred, truth, mpp)
+    steps = evaluate_steps(model, data or (), pred, truth, mpp, parts=part or ())
     with progress("Scoring") as update:
         while True:
             try:
@@ -68,19 +93,69 @@ def evaluate(
                 scores = stop.value
                 break
             update(done, total, f"{done} of {total} images")
+    if figure:
+        write_figure(figure, scores, pred.name if pred else Path(model or DEFAULT_MODEL).stem)
     if json:
         print_json(scores)
-    else:
-        out.print(_table(scores))
+        return
+    out.print(_scores(scores))
+    if "per_class" in scores:
+        out.print(_classes(scores["per_class"]))
+    if per_image:
+        out.print(_images(scores["per_image"]))
+    if note := _undefined(scores["per_image"]):
+        say(note)
 
 
-def _table(scores: dict[str, Any]) -> Table:
-    table = Table("score", "mean", "95 % interval", title=f"{scores['images']} images")
+def _scores(found: dict[str, Any]) -> Table:
+    """Return a table with a row for every score, and a column for every dataset if there are more.
+
+    Numbers in brackets are the ends of the interval.
+    """
+    sets = {f"{found['images']} images": found}
+    if len(found["per_dataset"]) > 1:
+        sets |= {f"{name} ({of['images']})": of for name, of in found["per_dataset"].items()}
+    table = Table("score", *sets)
     for key, name in _NAMES.items():
-        if key in scores:
-            low, high = scores["ci95"].get(key, (None, None))
-            interval = "" if low is None else f"{low:.3f} to {high:.3f}"
-            table.add_row(name, f"{scores[key]:.3f}", interval)
-    for name, value in scores.get("f1", {}).items():
-        table.add_row(f"F1 of {name}", f"{value:.3f}", "")
+        if key in found:
+            cells = (_with_interval(of, key) if key in of else "" for of in sets.values())
+            table.add_row(name, *cells)
     return table
+
+
+def _classes(classes: dict[str, Any]) -> Table:
+    table = Table("type", "annotated", "predicted", "F1", "PQ")
+    for name, of in classes.items():
+        counts = str(of["annotated"]), str(of["predicted"])
+        table.add_row(name, *counts, _with_interval(of, "f1"), _with_interval(of, "pq"))
+    return table
+
+
+def _images(rows: list[dict[str, Any]]) -> Table:
+    keys = [key for key in SCORES if key in rows[0]]
+    table = Table("dataset", "image", *(SCORES[key] for key in keys))
+    for row in rows:
+        table.add_row(row["dataset"], row["name"], *(_number(row[key]) for key in keys))
+    return table
+
+
+def _undefined(rows: list[dict[str, Any]]) -> str:
+    """Say which scores are left out, and of how many images."""
+    keys = ("dice", "aji", "pq")
+    counts = {_NAMES[key]: sum(math.isnan(row[key]) for row in rows) for key in keys}
+    parts = [f"{name} of {count}" for name, count in counts.items() if count]
+    if not parts:
+        return ""
+    return (
+        "Nothing is annotated or nothing found in some images: undefined, and left out of the "
+        f"means, is {', '.join(parts)}."
+    )
+
+
+def _with_interval(of: dict[str, Any], key: str) -> str:
+    low, high = of["ci95"][key]
+    return f"{_number(of[key])} ({_number(low)}–{_number(high)})"
+
+
+def _number(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.3f}"
