@@ -29,6 +29,15 @@ class Box:
     def height(self) -> int:
         return self.y1 - self.y0
 
+    def union(self, other: "Box") -> "Box":
+        """Return the smallest box around both."""
+        return Box(
+            min(self.x0, other.x0),
+            min(self.y0, other.y0),
+            max(self.x1, other.x1),
+            max(self.y1, other.y1),
+        )
+
     def grown(self, margin: int, within: "Box") -> "Box":
         """Return the box with a margin on all sides, cut at `within`."""
         return Box(

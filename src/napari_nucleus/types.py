@@ -1,7 +1,7 @@
 """Colours of nucleus types, the same in the window, the overlay and the exports."""
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 # Types of the data sets that the papers use; inflammation green, malignancy red, as QuPath users
 # know them.
@@ -46,3 +46,23 @@ def type_colors(names: Iterable[str]) -> dict[str, str]:
     """
     cycle = itertools.cycle(_CYCLE)
     return {name: _KNOWN.get(name) or next(cycle) for name in names}
+
+
+def spare_color(name: str, taken: Collection[str]) -> str:
+    """Return a colour for a type that is added to others.
+
+    Parameters
+    ----------
+    name
+        Of the type; one that is known has its own colour.
+    taken
+        Colours ``"#rrggbb"`` of the others, not to be used again while there are more.
+
+    Examples
+    --------
+    >>> spare_color("mitosis", ["#e69f00"])
+    '#56b4e9'
+    """
+    choice = [_KNOWN[name]] if name in _KNOWN else []
+    choice += _CYCLE
+    return next((color for color in choice if color not in taken), choice[0])

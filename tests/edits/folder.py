@@ -29,7 +29,9 @@ def picture(height: int, width: int, mpp: float | None = MPP) -> Slide:
     return slide_from_arrays([pixels], mpp, "picture")
 
 
-def write_result(path: Path, labels: np.ndarray, mpp: float | None = MPP) -> Result:
+def write_result(
+    path: Path, labels: np.ndarray, mpp: float | None = MPP, type_prob: float = 0.75
+) -> Result:
     """Write a result as `segment` does; every third nucleus is of another type."""
     height, width = labels.shape
     slide = picture(height, width, mpp)
@@ -43,5 +45,5 @@ def write_result(path: Path, labels: np.ndarray, mpp: float | None = MPP) -> Res
         writer.write_labels(0, 0, labels)
         table = measure(labels, slide.read(0, 0, width, height), mpp)
         names = np.array(list(TYPES))[table["label"] % 3]
-        writer.append(table.assign(type=names, type_prob=0.75))
+        writer.append(table.assign(type=names, type_prob=type_prob))
         return writer.finish(seconds={})

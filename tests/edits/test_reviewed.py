@@ -19,19 +19,19 @@ def path(tmp_path: Path) -> Path:
 def test_regions_come_and_go_with_the_journal(path: Path) -> None:
     assert reviewed_regions(path) == []
     journal = Journal(path)
-    journal.append_edit(Edit("mark", reviewed=Change([], [FIRST])), 1)
-    journal.append_edit(Edit("mark", reviewed=Change([FIRST], [FIRST, SECOND])), 2)
+    journal.append(Edit("mark", reviewed=Change([], [FIRST])).to_json(), 1)
+    journal.append(Edit("mark", reviewed=Change([FIRST], [FIRST, SECOND])).to_json(), 2)
     assert reviewed_regions(path) == [FIRST, SECOND]
-    journal.append({"undo": 2}, 3)
+    journal.append([{"undo": 2}], 3)
     assert reviewed_regions(path) == [FIRST]
-    journal.append({"redo": 2}, 4)
+    journal.append([{"redo": 2}], 4)
     assert reviewed_regions(path) == [FIRST, SECOND]
 
 
 def test_regions_are_saved_with_the_table(path: Path) -> None:
     journal = Journal(path)
-    journal.append_edit(Edit("mark", reviewed=Change([], [FIRST])), 1)
+    journal.append(Edit("mark", reviewed=Change([], [FIRST])).to_json(), 1)
     State.replay(path, TYPES).save(1)
     assert reviewed_regions(path) == [FIRST]
-    journal.append({"undo": 1}, 2)
+    journal.append([{"undo": 1}], 2)
     assert reviewed_regions(path) == []

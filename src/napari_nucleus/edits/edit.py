@@ -65,8 +65,8 @@ class Edit:
         }
         return replace(self, **changes)
 
-    def to_json(self) -> dict[str, Any]:
-        """Return everything but the pixels, as a line of the journal has it."""
+    def to_json(self) -> list[dict[str, Any]]:
+        """Return its lines in the journal: pixels, where there are any, and the rest."""
         line: dict[str, Any] = {
             "edit": self.name,
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -76,11 +76,11 @@ class Edit:
         for name in ("types", "renamed", "reviewed", "checked"):
             if (change := getattr(self, name)) is not None:
                 line[name] = list(change)
-        return line
+        return [line] if self.pixels is None else [{"pixels": self.pixels.encode()}, line]
 
     @classmethod
     def from_json(cls, line: dict[str, Any], pixels: str | None) -> Self:
-        """Return what `to_json` has made a line of, with its `PixelChange.encode`."""
+        """Return the edit of a line, and of the pixels before it."""
         changes: dict[str, Any] = {
             name: Change(*line[name]) for name in ("types", "renamed", "checked") if name in line
         }

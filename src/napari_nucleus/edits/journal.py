@@ -18,7 +18,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from napari_nucleus.edits.edit import Edit
 from napari_nucleus.errors import UserError
 from napari_nucleus.files import write_errors
 
@@ -66,36 +65,27 @@ class Journal:
         """Number of the last line, 0 without one."""
         return self.lines[-1]["n"] if self.lines else 0
 
-    def append(self, line: Line, number: int) -> None:
-        """Add a line that is on the disk when this returns.
+    def append(self, lines: list[Line], number: int) -> list[Line]:
+        """Add lines that are on the disk when this returns.
 
         Parameters
         ----------
-        line
-            What was undone or redone.
+        lines
+            Without their numbers.
         number
-            Of the line: higher than that of any before.
+            Of the first one: higher than that of any before.
+
+        Returns
+        -------
+        list
+            The lines as they were written.
 
         Raises
         ------
         UserError
             If the disk is full or the file cannot be written to; it is as it was then.
         """
-        self._write([{"n": number, **line}])
-
-    def append_edit(self, edit: Edit, number: int) -> list[Line]:
-        """Add an edit that is on the disk when this returns; return its lines.
-
-        Parameters and errors are those of `append`; `number` is that of the first line.
-        """
-        bodies: list[Line] = [edit.to_json()]
-        if edit.pixels is not None:
-            bodies.insert(0, {"pixels": edit.pixels.encode()})
-        lines = [{"n": n, **body} for n, body in enumerate(bodies, number)]
-        self._write(lines)
-        return lines
-
-    def _write(self, lines: list[Line]) -> None:
+        lines = [{"n": n, **line} for n, line in enumerate(lines, number)]
         text = "".join(
             json.dumps(line, ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n"
             for line in lines
@@ -114,6 +104,7 @@ class Journal:
                 raise
         self.lines += lines
         self._end = end + len(text)
+        return lines
 
     def _parse(self, number: int, text: bytes) -> Line:
         try:

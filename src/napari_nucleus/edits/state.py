@@ -133,13 +133,13 @@ class State:
         UserError
             If the disk is full or the file cannot be written; it is as it was then.
         """
-        self.notes.saved = line
-        stored = {_KEY: json.dumps(self.notes.to_json())}
+        stored = {_KEY: json.dumps({**self.notes.to_json(), "saved": line})}
         path = self._folder / "nuclei.parquet"
         with replacing(path) as part, part.open("wb") as file:
             pq.write_table(self.table.arrow().replace_schema_metadata(stored), file)
             file.flush()
             os.fsync(file.fileno())  # the journal's lines until here count as done from now on
+        self.notes.saved = line
 
 
 def has_edits(folder: Path) -> bool:

@@ -1,0 +1,281 @@
+"""Corrections of nuclei: each returns the edit that makes it, and changes nothing itself."""
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from napari_nucleus.edits.canvas import Canvas, Points
+from napari_nucleus.edits.edit import Change, Edit
+from napari_nucleus.edits.pixels import PixelChange
+from napari_nucleus.edits.rows import Rows
+from napari_nucleus.edits.shapes import Mask, free_part, join_masks, part_mask
+from napari_nucleus.errors import UserError
+from napari_nucleus.measure import measure
+from napari_nucleus.tiles import Box
+
+# The widest gap that merging fills: a third of a small nucleus.
+_GAP_UM = 2.0
+_GAP_PX = 8.0  # where µm/px is not known: as much on a 40x scan
+
+# Side of the largest box, in pixels, in which nuclei may lie that become one.
+_LARGEST = 4096
+
+
+def split(canvas: Canvas, line: Points) -> Edit:
+    """Part every nucleus that a line crosses; the largest piece keeps the label.
+
+    Raises
+    ------
+    UserError
+        If the line goes all the way through none.
+    """
+    parts = []
+    first = canvas.notes.next_label
+    for label in canvas.along(line):
+        box = canvas.around(np.array([label]))
+        before = canvas.labels(box)
+        mask = before == label
+        pieces = part_mask(mask, [(x - box.x0, y - box.y0) for x, y in line])
+        count = int(pieces.max())
+        if count < 2:
+            continue
+        new = np.arange(first, first + count - 1)
+        after = np.where(mask, np.r_[0, label, new][pieces], before)
+        parts.append(_reshaped(canvas, box, before, after, parents=dict.fromkeys(new, label)))
+        first += count - 1
+    if not parts:
+        raise UserError("The line parts no nucleus: draw it across one, from side to side.")
+    pixels, rows = zip(*parts, strict=True)
+    return Edit(
+        "split",
+        PixelChange.joined(pixels),
+        Change(_stacked([change.before for change in rows]), _stacked([c.after for c in rows])),
+    )
+
+
+def merge(canvas: Canvas, labels: Iterable[int]) -> Edit:
+    """Make one nucleus of several, with label and type of the largest; small gaps are filled.
+
+    Raises
+    ------
+    UserError
+        If there are not at least two, or they are too far apart.
+    """
+    chosen = canvas.chosen(labels)
+    if len(chosen) < 2:
+        raise UserError("Choose at least two nuclei to merge.")
+    reach = _GAP_PX if canvas.mpp is None else _GAP_UM / canvas.mpp
+    box = canvas.around(chosen)
+    if max(box.width, box.height) > _LARGEST:
+        raise UserError("These nuclei do not touch: choose others.")
+    box = box.grown(int(np.ceil(reach)), within=canvas.extent)
+    before = canvas.labels(box)
+    order = sorted(chosen.tolist(), key=lambda label: -np.count_nonzero(before == label))
+    after = np.where(join_masks(before, order, reach), order[0], before)
+    return Edit("merge", *_reshaped(canvas, box, before, after))
+
+
+def delete(canvas: Canvas, labels: Iterable[int]) -> Edit:
+    """Remove nuclei."""
+    chosen = canvas.chosen(labels)
+    rows = canvas.table.rows(chosen)
+    return Edit("delete", canvas.erased(chosen), Change(rows, _none_of(rows)))
+
+
+def add(canvas: Canvas, mask: Mask, x: int, y: int, kind: str) -> Edit:
+    """Add a nucleus where no other is.
+
+    Parameters
+    ----------
+    canvas
+        The result.
+    mask
+        Bool (H, W), the nucleus; what lies outside of the image or in another nucleus is left
+        out, and only the largest part that remains is taken.
+    x, y
+        Place of its first pixel on level 0.
+    kind
+        Its type.
+
+    Raises
+    ------
+    UserError
+        If another nucleus lies there, or there is no such type.
+    """
+    _check_type(canvas, kind)
+    height, width = mask.shape
+    box = Box(x, y, x + width, y + height).grown(0, within=canvas.extent)
+    if box.width < 1 or box.height < 1:
+        raise UserError("There is no image: choose a place on it.")
+    mask = mask[box.y0 - y : box.y1 - y, box.x0 - x : box.x1 - x]
+    before = canvas.labels(box)
+    after = np.where(free_part(before, mask), canvas.notes.next_label, before)
+    return Edit("add", *_reshaped(canvas, box, before, after, kind=kind))
+
+
+def paint(
+    canvas: Canvas, x: int, y: int, labels: np.ndarray, kind: str
+) -> tuple[Edit | None, dict[int, int]]:
+    """Take in labels that were painted, erased or filled with other tools.
+
+    Parameters
+    ----------
+    canvas
+        The result.
+    x, y
+        Place of their first pixel on level 0.
+    labels
+        Integers (H, W), 0 = background, as they are now. A number that was not among them is
+        a new nucleus, unless it is that of one which lies right beside.
+    kind
+        Type of new nuclei.
+
+    Returns
+    -------
+    edit
+        None where nothing differs.
+    numbers
+        Label that was painted to the one that it became, for new nuclei.
+
+    Raises
+    ------
+    UserError
+        If there is no such type.
+    IndexError
+        If the labels leave the image.
+    """
+    _check_type(canvas, kind)
+    height, width = labels.shape
+    before = canvas.labels(Box(x, y, x + width, y + height))
+    pixels = PixelChange.between(before, labels, x, y)
+    if not len(pixels):
+        return None, {}
+    box = pixels.box
+    place = _within(box, Box(x, y, x + width, y + height))
+    painted, numbers = _numbered(canvas, box, before, labels[place])
+    changed = before[place] != painted
+    touched = np.union1d(before[place][changed], painted[changed])
+    touched = touched[canvas.table.known(touched)]
+    whole = box.union(canvas.around(touched)) if len(touched) else box
+    old = canvas.labels(whole)
+    new = old.copy()
+    new[_within(box, whole)] = painted
+    return Edit("paint", *_reshaped(canvas, whole, old, new, kind=kind)), numbers
+
+
+def reclassify(canvas: Canvas, labels: Iterable[int], kind: str) -> Edit:
+    """Give nuclei a type, of which a person is sure.
+
+    Raises
+    ------
+    UserError
+        If there is no such type.
+    """
+    _check_type(canvas, kind)
+    chosen = canvas.chosen(labels)
+    before = canvas.table.rows(chosen, ("label", "type", "type_prob", "edited"))
+    after = {
+        "label": chosen,
+        "type": np.full(len(chosen), kind, object),
+        "type_prob": np.ones(len(chosen)),
+        "edited": np.ones(len(chosen), bool),
+    }
+    return Edit("reclassify", rows=Change(before, after))
+
+
+def accept(canvas: Canvas, labels: Iterable[int]) -> Edit | None:
+    """Mark nuclei as checked and right; None where they are already."""
+    new = sorted(set(canvas.chosen(labels).tolist()) - canvas.notes.checked)
+    return Edit("accept", checked=Change([], new)) if new else None
+
+
+def _reshaped(
+    canvas: Canvas,
+    box: Box,
+    before: np.ndarray,
+    after: np.ndarray,
+    parents: Mapping[int, int] | None = None,
+    kind: str = "",
+) -> tuple[PixelChange, Change[Rows]]:
+    """Return what changes in labels and table.
+
+    Parameters
+    ----------
+    canvas
+        The result.
+    box
+        A place that holds all of every nucleus which differs.
+    before, after
+        Int32 (H, W), its labels.
+    parents
+        New label to that of the nucleus whose type it inherits.
+    kind
+        Type of other new nuclei.
+    """
+    changed = before != after
+    touched = np.union1d(before[changed], after[changed])
+    touched = touched[touched > 0]
+    shown = np.where(np.isin(after, touched), after, 0)
+    measured = measure(shown, canvas.image(box), canvas.mpp, (box.x0, box.y0))
+    rows: Rows = {str(name): values.to_numpy() for name, values in measured.items()}
+    labels = rows["label"]
+    source = np.array([(parents or {}).get(label, label) for label in labels.tolist()], np.int64)
+    known = canvas.table.known(source)
+    inherited = canvas.table.rows(source[known], ("type", "type_prob"))
+    rows["type"] = np.full(len(labels), kind, object)
+    rows["type_prob"] = np.ones(len(labels))
+    for name, values in inherited.items():
+        rows[name][known] = values
+    rows["edited"] = np.ones(len(labels), bool)
+    gone = canvas.table.rows(touched[canvas.table.known(touched)])
+    return PixelChange.between(before, after, box.x0, box.y0), Change(gone, rows)
+
+
+def _numbered(
+    canvas: Canvas, box: Box, before: np.ndarray, painted: np.ndarray
+) -> tuple[np.ndarray, dict[int, int]]:
+    """Give new nuclei labels of their own; return the int32 labels and which became which.
+
+    `before` is all that was given, `painted` what lies in the box around all differences.
+    """
+    numbers: dict[int, int] = {}
+    labels = painted.copy()
+    for label in np.setdiff1d(painted, before).tolist():
+        mask = painted == label
+        place = PixelChange.between(np.zeros_like(mask), mask, box.x0, box.y0).box
+        if label and not _reaches(canvas, label, place):
+            numbers[label] = canvas.notes.next_label + len(numbers)
+            labels[mask] = numbers[label]
+    return labels.astype(np.int32), numbers
+
+
+def _reaches(canvas: Canvas, label: int, place: Box) -> bool:
+    """Tell whether there is such a nucleus and its box touches a place."""
+    labels = np.array([label])
+    if not canvas.table.known(labels).all():
+        return False
+    shared = canvas.around(labels).grown(1, within=canvas.extent).grown(0, within=place)
+    return shared.width > 0 and shared.height > 0
+
+
+def _check_type(canvas: Canvas, kind: str) -> None:
+    if kind not in canvas.notes.types:
+        raise UserError(f"There is no class {kind!r}: add it first.")
+
+
+def _within(box: Box, whole: Box) -> tuple[slice, slice]:
+    """Return where a box lies in an array of a box around it."""
+    return (
+        slice(box.y0 - whole.y0, box.y1 - whole.y0),
+        slice(box.x0 - whole.x0, box.x1 - whole.x0),
+    )
+
+
+def _stacked(parts: list[Rows]) -> Rows:
+    """Return rows of different nuclei together, in ascending order of their labels."""
+    order = np.argsort(np.concatenate([rows["label"] for rows in parts]))
+    return {name: np.concatenate([rows[name] for rows in parts])[order] for name in parts[0]}
+
+
+def _none_of(rows: Rows) -> Rows:
+    return {name: values[:0] for name, values in rows.items()}

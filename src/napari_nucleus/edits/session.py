@@ -1,0 +1,385 @@
+"""Correct a result: every change is in the journal at once, and can be undone."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import reduce
+from os import PathLike
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import pandas as pd
+
+from napari_nucleus.edits import notes_edits, operations
+from napari_nucleus.edits.canvas import Canvas, Points
+from napari_nucleus.edits.edit import Edit, Region
+from napari_nucleus.edits.history import History, Recorded
+from napari_nucleus.edits.journal import Journal, Line
+from napari_nucleus.edits.lock import try_lock
+from napari_nucleus.edits.pixels import PixelChange
+from napari_nucleus.edits.queue import next_to_check
+from napari_nucleus.edits.recovery import settle
+from napari_nucleus.edits.rows import Rows
+from napari_nucleus.edits.shapes import Mask
+from napari_nucleus.edits.state import State
+from napari_nucleus.errors import UserError
+from napari_nucleus.files import write_errors
+from napari_nucleus.label_store import open_labels
+from napari_nucleus.result import open_result
+from napari_nucleus.slides import Slide
+from napari_nucleus.tiles import Box
+
+
+@dataclass(frozen=True)
+class Changed:
+    """What is to be shown anew.
+
+    Attributes
+    ----------
+    box
+        Level-0 pixels around the nuclei that changed, as they were and as they are; None if none
+        did.
+    labels
+        Labels (N,) of nuclei that came, went or changed in shape or type, ascending.
+    types, reviewed, checked
+        Whether names or colours of types, reviewed regions or checked nuclei changed.
+    """
+
+    box: Box | None
+    labels: np.ndarray
+    types: bool
+    reviewed: bool
+    checked: bool
+
+
+class EditSession:
+    """A result that is open for correction, in one window at a time.
+
+    A change is in the journal, and so on the disk, when the method that makes it returns. The
+    table is written by `save` and `close`; until then the journal knows better, and whoever opens
+    the result sees what it knows. As a context manager it closes itself.
+
+    Attributes
+    ----------
+    path
+        The result folder.
+    slide
+        Its image.
+    mpp
+        µm per level-0 pixel, None where not known.
+    warning
+        What the user should know about the journal, empty if nothing.
+    read_only
+        Why nothing can be changed, empty if it can.
+    changed
+        Functions that are called with `Changed` after every change.
+
+    Parameters
+    ----------
+    path
+        The result folder.
+    slide
+        Its image; None opens the file that it was made from.
+
+    Raises
+    ------
+    UserError
+        If there is no result, it is damaged, or its image has moved or is another one.
+    """
+
+    def __init__(self, path: str | PathLike[str], slide: Slide | None = None) -> None:
+        result = open_result(path)
+        self.path: Path = result.path
+        self.slide = result.open_image() if slide is None else slide
+        if self.slide.shape != result.shape:
+            raise UserError(f"{self.slide.name} is not the image that {self.path} was made from.")
+        self.mpp = result.mpp
+        self.changed: list[Callable[[Changed], object]] = []
+        self.warning = ""
+        self.read_only = ""
+        self._unwritten: PixelChange | None = None
+        self._lock = None
+        try:
+            self._lock = try_lock(self.path)
+            if self._lock is None:
+                self.read_only = f"{self.path.name} is being corrected in another window."
+        except OSError as error:
+            self.read_only = f"{self.path.name} cannot be written to ({error.strerror})."
+        try:
+            self._read(result.types)
+        except BaseException:
+            self._release()
+            raise
+
+    def _read(self, types: dict[str, str]) -> None:
+        state = State(self.path, types)
+        self._journal = Journal(self.path)
+        self._history = History(self._journal, state.notes.saved)
+        for edit in self._history.since_saved():
+            state.apply(edit)
+        self._line = max(self._journal.last, state.notes.saved)
+        writable = not self.read_only
+        if writable:
+            with write_errors(self.path):
+                settle(self.path, self._history)
+        levels = open_labels(self.path / "labels.zarr", writable)
+        self._canvas = Canvas(state, levels, self.slide, self.mpp)
+        if self._journal.last < state.notes.saved:
+            self.warning = (
+                f"{self.path.name}/edits.jsonl was cut: all corrections are here, but those made "
+                "until now cannot be undone."
+            )
+        elif self._journal.torn or self._journal.unfinished:
+            self.warning = (
+                f"The last line of {self.path.name}/edits.jsonl was cut, as by a power failure: "
+                "all corrections before it are here."
+            )
+
+    # What there is
+
+    @property
+    def types(self) -> dict[str, str]:
+        """Name to colour ``"#rrggbb"`` of every type, in their order."""
+        return dict(self._state.notes.types)
+
+    @property
+    def reviewed(self) -> list[Region]:
+        """Regions (x0, y0, x1, y1) marked as reviewed, in level-0 pixels."""
+        return list(self._state.notes.reviewed)
+
+    @property
+    def next_label(self) -> int:
+        """The label that the next new nucleus gets."""
+        return self._state.notes.next_label
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in level-0 pixels."""
+        return self.slide.shape
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of all nuclei, as `nuclei`, and of every type."""
+        return self._state.counts()
+
+    def table(self) -> pd.DataFrame:
+        """Return all nuclei, one row each, as `Result.table`."""
+        return self._state.table.arrow().to_pandas()
+
+    def rows(self, labels: Iterable[int]) -> pd.DataFrame:
+        """Return some nuclei, one row each in ascending order; labels without one are left out."""
+        wanted = np.unique(np.fromiter(labels, np.int64))
+        table = self._state.table
+        return pd.DataFrame(table.rows(wanted[table.known(wanted)]))
+
+    def read_labels(self, x: int, y: int, width: int, height: int) -> np.ndarray:
+        """Return the int32 (height, width) labels of a box of level-0 pixels.
+
+        Raises
+        ------
+        IndexError
+            If it leaves the image.
+        """
+        labels = self._canvas.labels(Box(x, y, x + width, y + height))
+        if self._unwritten is not None:
+            self._unwritten.draw(labels, x, y)
+        return labels
+
+    def along(self, line: Points) -> list[int]:
+        """Return the labels of all nuclei that a line touches."""
+        return self._canvas.along(line).tolist()
+
+    def inside(self, polygon: Points) -> list[int]:
+        """Return the labels of all nuclei centred in a polygon."""
+        return self._canvas.inside(polygon).tolist()
+
+    def next_to_check(self) -> pd.DataFrame:
+        """Return the nuclei that nobody has looked at, the most doubtful first (`queue`)."""
+        return next_to_check(self.table(), self._state.notes.checked)
+
+    # Nuclei (see `operations`)
+
+    def paint(self, x: int, y: int, labels: np.ndarray, kind: str) -> dict[int, int]:
+        """Take in labels that were painted, erased or filled; new nuclei are of type `kind`.
+
+        Returns
+        -------
+        dict
+            Label that was painted to the one that it became, for new nuclei.
+        """
+        self._prepare()
+        edit, numbers = operations.paint(self._canvas, x, y, labels, kind)
+        if edit is not None:
+            self._record(edit.to_json())
+            self._apply(edit)
+        return numbers
+
+    def split(self, line: Points) -> None:
+        """Part the nuclei that a line crosses."""
+        self._do(operations.split, line)
+
+    def merge(self, labels: Iterable[int]) -> None:
+        """Make one nucleus of several that touch, or nearly."""
+        self._do(operations.merge, labels)
+
+    def delete(self, labels: Iterable[int]) -> None:
+        """Remove nuclei."""
+        self._do(operations.delete, labels)
+
+    def add(self, mask: Mask, x: int, y: int, kind: str) -> None:
+        """Add a nucleus where none is, its first pixel at (x, y)."""
+        self._do(operations.add, mask, x, y, kind)
+
+    def reclassify(self, labels: Iterable[int], kind: str) -> None:
+        """Give nuclei another type."""
+        self._do(operations.reclassify, labels, kind)
+
+    def accept(self, labels: Iterable[int]) -> None:
+        """Mark nuclei as checked and right."""
+        self._do(operations.accept, labels)
+
+    # Types and regions (see `notes_edits`)
+
+    def add_type(self, name: str, color: str | None = None) -> None:
+        """Add a type, in a colour of its own if none is given."""
+        self._do(notes_edits.add_type, name, color)
+
+    def rename_type(self, name: str, new: str) -> None:
+        """Rename a type."""
+        self._do(notes_edits.rename_type, name, new)
+
+    def recolor_type(self, name: str, color: str) -> None:
+        """Give a type another colour."""
+        self._do(notes_edits.recolor_type, name, color)
+
+    def remove_type(self, name: str) -> None:
+        """Remove a type that no nucleus has."""
+        self._do(notes_edits.remove_type, name)
+
+    def mark_reviewed(self, region: Region) -> None:
+        """Mark a region as one in which every nucleus has been seen."""
+        self._do(notes_edits.mark_reviewed, region)
+
+    def unmark_reviewed(self, x: float, y: float) -> None:
+        """Take the mark off the region at a point."""
+        self._do(notes_edits.unmark_reviewed, x, y)
+
+    # Back and forth
+
+    @property
+    def can_undo(self) -> str:
+        """What `undo` would take back, such as "split"; empty if nothing."""
+        return self._history.done[-1].name if self._history.done else ""
+
+    @property
+    def can_redo(self) -> str:
+        """What `redo` would do again; empty if nothing."""
+        return self._history.undone[-1].name if self._history.undone else ""
+
+    def undo(self) -> None:
+        """Take the last change back, whenever it was made; without effect if there is none."""
+        if self._history.done:
+            self._prepare()
+            self._step("undo", self._history.done[-1])
+
+    def redo(self) -> None:
+        """Make the change again that was undone last; without effect if there is none."""
+        if self._history.undone:
+            self._prepare()
+            self._step("redo", self._history.undone[-1])
+
+    def save(self) -> None:
+        """Write the table.
+
+        Raises
+        ------
+        UserError
+            If it cannot be written; nothing is lost, the journal has everything.
+        """
+        if not self.read_only and self._line > self._state.notes.saved:
+            self._write_pending()
+            self._state.save(self._line)
+
+    def close(self) -> None:
+        """Save and let others correct the result; nothing can be changed any more.
+
+        Raises
+        ------
+        UserError
+            As `save`; it is closed all the same.
+        """
+        try:
+            self.save()
+        finally:
+            self.read_only = f"{self.path.name} is closed."
+            self._release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    @property
+    def _state(self) -> State:
+        return self._canvas.state
+
+    def _prepare(self) -> None:
+        """Make sure that what comes next can be done."""
+        if self.read_only:
+            raise UserError(f"Nothing can be changed: {self.read_only}")
+        self._write_pending()
+
+    def _do(self, operation: Callable[..., Edit | None], *arguments: object) -> None:
+        self._prepare()
+        edit = operation(self._canvas, *arguments)
+        if edit is not None:
+            self._record(edit.to_json())
+            self._apply(edit)
+
+    def _step(self, word: str, recorded: Recorded) -> None:
+        edit = recorded.edit()
+        self._record([{word: recorded.number}])
+        self._apply(edit if word == "redo" else edit.inverse())
+
+    def _record(self, lines: list[Line]) -> None:
+        for line in self._journal.append(lines, self._line + 1):
+            self._history.take(line)
+        self._line = self._journal.last
+
+    def _apply(self, edit: Edit) -> None:
+        """Follow the journal, in this order: should the labels fail, all else is right."""
+        news = self._news(edit)
+        self._state.apply(edit)
+        self._unwritten = edit.pixels
+        try:
+            self._write_pending()
+        finally:
+            for tell in self.changed:
+                tell(news)
+
+    def _write_pending(self) -> None:
+        if self._unwritten is not None:
+            with write_errors(self.path):
+                self._unwritten.write(self._canvas.levels)
+            self._unwritten = None
+
+    def _news(self, edit: Edit) -> Changed:
+        """Return what an edit that is about to be applied changes."""
+        rows: tuple[Rows, ...] = () if edit.rows is None else tuple(edit.rows)
+        labels = reduce(np.union1d, (each["label"] for each in rows), np.zeros(0, np.int64))
+        boxes = [] if edit.pixels is None else [edit.pixels.box]
+        known = labels[self._state.table.known(labels)]
+        if len(known):
+            boxes.append(self._canvas.around(known))
+        return Changed(
+            reduce(Box.union, boxes) if boxes else None,
+            labels.astype(np.int64),
+            types=edit.types is not None,
+            reviewed=edit.reviewed is not None,
+            checked=edit.checked is not None,
+        )
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
