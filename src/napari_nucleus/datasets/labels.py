@@ -115,10 +115,10 @@ def number_labels(raw: np.ndarray, file: Path) -> tuple[np.ndarray, np.ndarray]:
     UserError
         If they are no such numbers.
     """
-    ids, labels = np.unique(raw, return_inverse=True)
+    ids = np.unique(raw)
     numbers = raw.ndim == 2 and raw.size > 0 and raw.dtype.kind in "iuf"
     if not numbers or ids[0] < 0 or np.any(ids != np.trunc(ids)):
         raise UserError(f"{file} is no label image: it needs one channel of whole numbers from 0.")
+    labels = np.searchsorted(ids, raw).astype(np.int32)
     ids = ids.astype(np.int64)
-    labels = labels.reshape(raw.shape).astype(np.int32)
     return (labels, ids) if ids[0] == 0 else (labels + 1, np.concatenate([[0], ids]))
