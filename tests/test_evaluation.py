@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 import tifffile
 from PIL import Image
+from scipy.io import savemat
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
@@ -154,6 +155,34 @@ def test_image_without_nuclei_leaves_scores_undefined(tmp_path: Path) -> None:
 
 def test_progress_counts_images(data: Path) -> None:
     assert list(evaluate_steps(Decoder(), [data])) == [(0, 2), (1, 2), (2, 2)]
+
+
+def test_dataset_as_published_is_scored_by_part_and_class(
+    made: dict[str, Tissue], tmp_path: Path
+) -> None:
+    """CoNSeP: class 2 is inflammatory, and fibroblasts, 5, count as spindle-shaped."""
+    folder = tmp_path / "CoNSeP"
+    for name, part in (("train_1", "Train"), ("test_1", "Test")):
+        one = made["a" if part == "Train" else "b"]
+        for kind in ("Images", "Labels"):
+            (folder / part / kind).mkdir(parents=True)
+        Image.fromarray(one.coded()).save(folder / part / "Images" / f"{name}.png")
+        classes = np.array([0, *({"dark": 2, "pale": 5}[kind] for kind in one.types)])
+        maps = {"inst_map": one.labels.astype(float), "type_map": classes[one.labels].astype(float)}
+        savemat(folder / part / "Labels" / f"{name}.mat", maps)
+    model = Decoder(types=("inflammatory", "spindle"))
+    scores = evaluate(model, [folder], parts=["test"])
+    assert [row["name"] for row in scores["per_image"]] == ["test_1"]
+    assert list(scores["per_dataset"]) == ["CoNSeP test"]
+    assert scores["f1"] == {"inflammatory": 1, "spindle": 1}
+    counts = {name: of["annotated"] for name, of in scores["per_class"].items()}
+    dark = int(np.sum(made["b"].types == "dark"))
+    assert counts == {"inflammatory": dark, "spindle": len(made["b"].types) - dark}
+    source = Source(folder, parts=("train", "test"), types={"fibroblast": "inflammatory"})
+    renamed = evaluate(model, [source])
+    assert list(renamed["per_dataset"]) == ["CoNSeP test", "CoNSeP train"]
+    assert renamed["per_class"]["spindle"]["annotated"] == 0
+    assert renamed["f1"]["inflammatory"] < 1
 
 
 @pytest.mark.parametrize(
