@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 
 from napari_nucleus.datasets import Source, load_source
-from napari_nucleus.datasets.aperio import _KUMAR_PART, read_regions
+from napari_nucleus.datasets.aperio import KUMAR_PART, read_regions
 from napari_nucleus.errors import UserError
 from tests.datasets.published import corners, image_scope, monusac, pixels, save, save_text
 
 
 def test_kumar_is_split_as_hovernet_splits_it(datasets: Path) -> None:
-    assert Counter(_KUMAR_PART.values()) == {"train": 16, "test_same": 8, "test_diff": 6}
+    assert Counter(KUMAR_PART.values()) == {"train": 16, "test_same": 8, "test_diff": 6}
     given = {file.stem[:12] for file in (datasets / "kumar_train" / "images").iterdir()}
-    assert given == {patient for patient, part in _KUMAR_PART.items() if part == "train"}
+    assert given == {patient for patient, part in KUMAR_PART.items() if part == "train"}
 
 
 def test_kumar_leaves_out_the_other_images_of_monuseg(tmp_path: Path) -> None:

@@ -68,5 +68,5 @@ def test_what_covers_no_centre_has_no_pixel() -> None:
 def test_outlines_that_cross_themselves_are_filled() -> None:
     """A freehand slip: two triangles that meet in a point."""
     found = rasterize([shapely.Polygon([(0, 0), (10, 10), (10, 0), (0, 10)])], (10, 10))
-    assert found[5].tolist() == [1] * 4 + [0] * 2 + [1] * 4 or found[5, 0] == found[5, 9] == 1
+    assert found[5].tolist() == [1] * 4 + [0] * 2 + [1] * 4
     assert found[0, 5] == found[9, 5] == 0

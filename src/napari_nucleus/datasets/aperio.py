@@ -29,7 +29,7 @@ _KUMAR = {
     ),
     "test_diff": ("TCGA-AY-A8YK TCGA-DK-A2I6 TCGA-KB-A93J TCGA-NH-A8F7 TCGA-RD-A8N9 TCGA-G2-A2EK"),
 }
-_KUMAR_PART = {patient: part for part, patients in _KUMAR.items() for patient in patients.split()}
+KUMAR_PART = {patient: part for part, patients in _KUMAR.items() for patient in patients.split()}
 """Part by patient, as HoVer-Net's authors split the images (their ``data/README.md``)."""
 
 _PATIENT = 12
@@ -107,7 +107,7 @@ def _kumar_records(source: Source, layout: Layout) -> Iterator[Record]:
 
 
 def _kumar_part(layout: Layout, file: Path) -> str | None:
-    return _KUMAR_PART.get(file.stem[:_PATIENT])
+    return KUMAR_PART.get(file.stem[:_PATIENT])
 
 
 def _challenge_part(layout: Layout, file: Path) -> str:
@@ -117,7 +117,7 @@ def _challenge_part(layout: Layout, file: Path) -> str:
 
 def _is_kumar(layout: Layout) -> bool:
     files = layout.glob(MAPS, "*.xml")
-    return bool(files) and all(file.stem[:_PATIENT] in _KUMAR_PART for file in files)
+    return bool(files) and all(file.stem[:_PATIENT] in KUMAR_PART for file in files)
 
 
 def _is_monuseg(layout: Layout) -> bool:

@@ -68,7 +68,8 @@ def _object(feature: dict[str, Any]) -> tuple[shapely.Geometry, str, str]:
     properties = feature.get("properties") or {}
     given = properties.get("classification") or {}
     name = given.get("name") or ": ".join(given.get("names", []))
-    outline = shape(feature.get("nucleusGeometry") or feature["geometry"])
+    with np.errstate(invalid="ignore"):  # told below
+        outline = shape(feature.get("nucleusGeometry") or feature["geometry"])
     if not np.isfinite(shapely.get_coordinates(outline)).all():
         raise ValueError("a corner lies nowhere")
     return outline, properties.get("objectType", "annotation"), name
