@@ -4,20 +4,7 @@ import torch
 from skimage.measure import label as components
 
 from napari_nucleus.targets import hv_targets
-from tests.tissue import tissue
-
-
-def one_by_one(labels: np.ndarray) -> np.ndarray:
-    """The definition, nucleus by nucleus."""
-    maps = np.zeros((2, *labels.shape))
-    for number in np.unique(labels[labels > 0]):
-        y, x = np.nonzero(labels == number)
-        for channel, axis in enumerate((x, y)):
-            offset = axis - axis.mean()
-            for side in (offset < 0, offset > 0):
-                if side.any():
-                    maps[channel, y[side], x[side]] = offset[side] / np.abs(offset[side]).max()
-    return maps
+from tests.tissue import distances, tissue
 
 
 def test_targets_follow_the_definition() -> None:
@@ -25,7 +12,7 @@ def test_targets_follow_the_definition() -> None:
     found = hv_targets(torch.from_numpy(labels)).numpy()
     assert found.shape == (2, 2, 90, 120)
     for one, maps in zip(labels, found, strict=True):
-        np.testing.assert_allclose(maps, one_by_one(one), atol=1e-5)
+        np.testing.assert_allclose(maps, distances(one), atol=1e-5)
 
 
 def test_disc_rises_evenly_from_left_to_right_and_from_top_to_bottom() -> None:

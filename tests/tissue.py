@@ -72,6 +72,19 @@ def tissue(height: int, width: int, seed: int = 0, density: float = 4e-3) -> Tis
     return Tissue(labels, rng.choice(TYPES, count))
 
 
+def distances(labels: np.ndarray) -> np.ndarray:
+    """Compute distance maps (2, H, W) by their definition, nucleus by nucleus."""
+    maps = np.zeros((2, *labels.shape))
+    for number in np.unique(labels[labels > 0]):
+        y, x = np.nonzero(labels == number)
+        for channel, axis in enumerate((x, y)):
+            offset = axis - axis.mean()
+            for side in (offset < 0, offset > 0):
+                if side.any():
+                    maps[channel, y[side], x[side]] = offset[side] / np.abs(offset[side]).max()
+    return maps
+
+
 def write_dataset(folder: Path, images: dict[str, Tissue], coded: bool = False) -> Path:
     """Write a dataset folder with types."""
     for part in ("images", "labels"):

@@ -8,7 +8,7 @@ import torch
 from napari_nucleus.augment import AUGMENTATIONS, Batch, Crops, PatchSampler, create_augmentation
 from napari_nucleus.datasets import UNKNOWN, Sample
 from napari_nucleus.errors import UserError
-from tests.tissue import TYPES, Tissue, tissue
+from tests.tissue import TYPES, Tissue, distances, tissue
 
 PAPER = ("none", "basic", "moderate", "strong", "full")
 
@@ -29,19 +29,6 @@ def augmented(samples: list[Sample], name: str, patch: int = 64, count: int = 6)
     sampler = PatchSampler(samples, {"made": 1}, patch, margin=augment.margin)
     torch.manual_seed(0)
     return augment(sampler.draw(range(count), step=0, seed=0))
-
-
-def distances(labels: np.ndarray) -> np.ndarray:
-    """The definition of the distance maps, nucleus by nucleus."""
-    maps = np.zeros((2, *labels.shape))
-    for number in np.unique(labels[labels > 0]):
-        y, x = np.nonzero(labels == number)
-        for channel, axis in enumerate((x, y)):
-            offset = axis - axis.mean()
-            for side in (offset < 0, offset > 0):
-                if side.any():
-                    maps[channel, y[side], x[side]] = offset[side] / np.abs(offset[side]).max()
-    return maps
 
 
 @pytest.mark.parametrize("patch", [64, 75])

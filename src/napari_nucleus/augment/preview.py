@@ -136,7 +136,7 @@ def _outlined(
     size = (factor * len(image), factor * len(image))
     picture = np.asarray(cv2.resize(image.astype(float), size), np.float64)
     picture[~seen] = 0.3 * picture[~seen] + 0.7 * np.array(to_rgb(_IGNORED[1]))
-    inside = minimum_filter(labels, 5) == maximum_filter(labels, 5)
+    inside = minimum_filter(labels, 7) == maximum_filter(labels, 7)
     edge = (labels > 0) & ~inside
     picture[edge] = np.where(doubtful[edge, None], to_rgb(_DOUBTFUL[1]), palette[types[edge]])
     return picture
