@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import platformdirs
 import torch
@@ -15,7 +16,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from napari_nucleus.models import NucleusModel
+if TYPE_CHECKING:
+    from napari_nucleus.models import NucleusModel
 
 Encode = Callable[[Tensor], list[Tensor]]
 
@@ -30,7 +32,7 @@ def cache_dir() -> Path:
     return platformdirs.user_cache_path("napari-nucleus") / "features"
 
 
-def weights_hash(model: NucleusModel, child: str) -> str:
+def weights_hash(model: "NucleusModel", child: str) -> str:
     """Return the SHA-256 of the weights of a part of a model, and of what the model is."""
     digest = hashlib.sha256(json.dumps([model.name, model.options], sort_keys=True).encode())
     for name, value in getattr(model, child).state_dict().items():
