@@ -108,9 +108,6 @@ class Prompter:
     def click(self, x: float, y: float, exclude: Sequence[Point] = ()) -> np.ndarray:
         """Find the nucleus at a point.
 
-        Of SAM's three masks for a point (part, object, whole) the smallest that can be a nucleus
-        is taken: SAM's own ranking prefers clumps of nuclei and glands.
-
         Parameters
         ----------
         x, y
@@ -131,12 +128,10 @@ class Prompter:
         height, width = self._shape
         if not (-0.5 <= x < width - 0.5 and -0.5 <= y < height - 0.5):
             raise UserError("The click is outside of the image: click on a nucleus.")
-        masks = self._propose([(x, y), *exclude], [1] + [0] * len(exclude), None)
-        at = (round(y), round(x))
-        for mask in sorted((_component(mask, at) for mask in masks), key=np.count_nonzero):
-            if self._plausible(mask):
-                return mask
-        raise UserError("No nucleus was found there: draw a box around it, or paint it.")
+        mask = self._nucleus([(x, y), *exclude], [1] + [0] * len(exclude), None)
+        if mask is None:
+            raise UserError("No nucleus was found there: draw a box around it, or paint it.")
+        return mask
 
     def box(self, x0: float, y0: float, x1: float, y1: float) -> np.ndarray:
         """Find the nucleus in a box.
@@ -162,9 +157,8 @@ class Prompter:
         y0, y1 = np.clip(sorted((y0, y1)), 0, height)
         if min(x1 - x0, y1 - y0) < 1:
             raise UserError("The box is empty or outside of the image: draw it around a nucleus.")
-        [mask] = self._propose([], [], (x0 - 0.5, y0 - 0.5, x1 - 0.5, y1 - 0.5))
-        mask = _component(mask, None)
-        if not self._plausible(mask):
+        mask = self._nucleus([], [], (x0 - 0.5, y0 - 0.5, x1 - 0.5, y1 - 0.5))
+        if mask is None:
             raise UserError("No nucleus was found in the box: draw it closer, or paint it.")
         return mask
 
@@ -174,13 +168,29 @@ class Prompter:
             raise RuntimeError("Prompts need an image: call set_image first.")
         return self._image.shape[0], self._image.shape[1]
 
+    def _nucleus(
+        self,
+        points: list[Point],
+        inside: list[int],
+        box: tuple[float, float, float, float] | None,
+    ) -> np.ndarray | None:
+        """Return the smallest of SAM's masks that can be a nucleus; None if none can.
+
+        SAM itself ranks highest what is most clearly bounded, such as a clump or a gland.
+        """
+        at = (round(points[0][1]), round(points[0][0])) if points else None
+        pieces = [_component(mask, at) for mask in self._propose(points, inside, box)]
+        limit = _MAX_SHARE * pieces[0].size
+        nuclei = [piece for piece in pieces if _MIN_AREA <= np.count_nonzero(piece) <= limit]
+        return min(nuclei, key=np.count_nonzero, default=None)
+
     def _propose(
         self,
         points: list[Point],
         inside: list[int],
         box: tuple[float, float, float, float] | None,
     ) -> np.ndarray:
-        """Return SAM's masks, bool (M, H, W): three for points, one for a box."""
+        """Return SAM's masks of a part, an object and a whole, bool (3, H, W)."""
         import torch
 
         network, device = self._sam.network, self._sam.device
@@ -202,13 +212,10 @@ class Prompter:
                 image_pe=network.prompt_encoder.get_dense_pe(),
                 sparse_prompt_embeddings=sparse,
                 dense_prompt_embeddings=dense,
-                multimask_output=box is None,
+                multimask_output=True,
             )
             logits = network.postprocess_masks(coarse, enlarged, self._shape)[0]
         return (logits > network.mask_threshold).cpu().numpy()
-
-    def _plausible(self, mask: np.ndarray) -> bool:
-        return bool(_MIN_AREA <= np.count_nonzero(mask) <= _MAX_SHARE * mask.size)
 
 
 def _span(at: float, size: int, half: int) -> slice:
