@@ -1,3 +1,4 @@
+import hashlib
 import json
 import pickle
 from pathlib import Path
@@ -79,6 +80,36 @@ def test_own_weights_are_found_by_name(saved: Path, monkeypatch: pytest.MonkeyPa
 def test_shipped_weights_are_found_by_name() -> None:
     shipped = {file.stem for file in checkpoints.shipped_dir().glob("*.safetensors")}
     assert shipped <= set(list_checkpoints())
+
+
+def test_what_ships_is_listed_with_its_hash() -> None:
+    folder = checkpoints.shipped_dir()
+    lines = (folder / "SHA256SUMS").read_text().splitlines()
+    listed = {name: digest for digest, name in map(str.split, lines)}
+    assert listed == {
+        file.name: hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in folder.glob("*.safetensors")
+    }, "in the folder of the weights: sha256sum *.safetensors > SHA256SUMS"
+
+
+def test_shipped_weights_that_came_in_part_are_refused(
+    saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = saved.read_bytes()
+    digest = hashlib.sha256(whole).hexdigest()
+    (saved.parent / "SHA256SUMS").write_text(f"{digest}  mine.safetensors\n")
+    monkeypatch.setattr(checkpoints, "shipped_dir", lambda: saved.parent)
+    assert load_checkpoint(saved).sha256 == digest
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 26114696\n"
+    changed = bytes([*whole[:-1], whole[-1] ^ 1])
+    for content in (pointer, whole[:5000], changed):
+        saved.write_bytes(content)
+        found = hashlib.sha256(content).hexdigest()[:12]
+        message = rf"only a part of it: it has {len(content):,} bytes and SHA-256 {found}…, and "
+        with pytest.raises(UserError, match=rf"{message}should have {digest[:12]}…; install"):
+            load_checkpoint("mine")
+    monkeypatch.undo()
+    load_checkpoint(saved)  # anywhere else it is a file like any other
 
 
 def test_unknown_name_is_told() -> None:

@@ -141,11 +141,14 @@ def load_checkpoint(model: str | Path) -> "NucleusModel":
     Raises
     ------
     UserError
-        If there is no such checkpoint, or it is damaged, pickled, or of another architecture.
+        If there is no such checkpoint, or it is damaged, pickled, or of another architecture; if it
+        should come with the package, but is another file or a part of it.
     """
     from napari_nucleus.models import create_model
 
     path = find_checkpoint(model)
+    digest = sha256(path)
+    _check_shipped(path, digest)
     about = read_card(path)
     try:
         network = create_model(about["name"], about["types"], pretrained=False, **about["options"])
@@ -159,7 +162,7 @@ def load_checkpoint(model: str | Path) -> "NucleusModel":
     network.mpp = about["mpp"]
     network.instances = about["instances"]
     network.card = about["card"]
-    network.sha256 = sha256(path)
+    network.sha256 = digest
     return network.eval()
 
 
@@ -172,6 +175,24 @@ def load_weights(model: "NucleusModel", state: dict[str, "torch.Tensor"], source
             f"{source} does not fit {model.name} with {len(model.types)} types: "
             "it is damaged or belongs to another model."
         ) from error
+
+
+def _check_shipped(path: Path, digest: str) -> None:
+    """Refuse a file of the package that has not come whole, such as Git LFS's pointer to it.
+
+    What ships is listed beside it in ``SHA256SUMS``, as `sha256sum` writes and checks it.
+    """
+    if path.parent != shipped_dir():
+        return
+    lines = (shipped_dir() / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
+    sums = {name: expected for expected, name in map(str.split, lines)}
+    expected = sums.get(path.name, digest)
+    if digest != expected:
+        raise UserError(
+            f"{path} is not the file that ships, or only a part of it: it has "
+            f"{path.stat().st_size:,} bytes and SHA-256 {digest[:12]}…, and should have "
+            f"{expected[:12]}…; install napari-nucleus again."
+        )
 
 
 def sha256(path: Path) -> str:
