@@ -80,6 +80,8 @@ def test_nothing_found_is_told() -> None:
     prompter = prompter_that_sees(nothing, round_mask((9, 9, 2)), TISSUE)
     with pytest.raises(UserError, match="No nucleus was found there"):
         prompter.click(128, 128)
+    with pytest.raises(UserError, match="No nucleus was found there"):
+        prompter_that_sees(round_mask((60, 60, 12)), TISSUE, TISSUE).click(200, 200)
     with pytest.raises(UserError, match="No nucleus was found in the box"):
         prompter.box(0, 0, 30, 30)
 
@@ -149,14 +151,14 @@ def test_masks_are_those_of_sams_own_predictor(
 
 
 def smallest_piece(masks: np.ndarray, at: tuple[int, int] | None) -> np.ndarray:
-    """Return the smallest of the components at a place, or else of the largest components."""
+    """Return the smallest of the masks' components at a place, or of their largest ones."""
     pieces = []
     for mask in masks:
-        labels = label(mask, connectivity=1)
-        here = labels[at] if at else 0
-        piece = labels == (here or np.bincount(labels.ravel())[1:].argmax() + 1)
-        outside = flood(np.pad(piece, 1), (0, 0), connectivity=1)
-        pieces.append(~outside[1:-1, 1:-1])
+        outside = flood(np.pad(mask, 1), (0, 0), connectivity=1)
+        labels = label(~outside[1:-1, 1:-1], connectivity=1)
+        here = labels[at] if at else np.bincount(labels.ravel())[1:].argmax() + 1
+        if here:
+            pieces.append(labels == here)
     return min((piece for piece in pieces if piece.sum() >= 30), key=np.sum)
 
 

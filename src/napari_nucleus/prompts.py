@@ -233,11 +233,10 @@ def _enlarged(shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 def _component(mask: np.ndarray, at: tuple[int, int] | None) -> np.ndarray:
-    """Return the mask's component at a row and column, else its largest, with holes filled."""
-    labels, count = ndimage.label(mask)
-    if count == 0:
-        return mask
-    label = labels[at] if at is not None else 0
-    if label == 0:
-        label = np.bincount(labels.ravel())[1:].argmax() + 1
-    return ndimage.binary_fill_holes(labels == label)
+    """Return the mask's component at a row and column, or its largest, with holes filled."""
+    labels, count = ndimage.label(ndimage.binary_fill_holes(mask))
+    if at is not None:
+        label = labels[at]
+    else:
+        label = np.bincount(labels.ravel())[1:].argmax() + 1 if count else 0
+    return (labels == label) & (label > 0)
