@@ -33,4 +33,5 @@ def test_menus_offer_the_widgets(contributions: dict[str, Any]) -> None:
     assert offered == {
         "napari/file/io_utilities": ["napari-nucleus.open_slide"],
         "napari/layers/segment": ["napari-nucleus.segment"],
+        "napari/layers/annotate": ["napari-nucleus.correct"],
     }

@@ -61,7 +61,7 @@ def test_large_results_are_read_where_they_are_looked_at(
     """And hold the same as small ones, which can be painted in."""
     nuclei, classes = nuclei_layers(result, placement(0.25))
     assert nuclei.editable
-    monkeypatch.setattr(layers, "_PAINTABLE", 0)
+    monkeypatch.setattr(layers, "PAINTABLE", 0)
     large_nuclei, large_classes = nuclei_layers(result, placement(0.25))
     assert isinstance(large_nuclei.data[0], da.Array)
     assert isinstance(large_classes.data[0], da.Array)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from napari.layers import Image, Layer
+from napari.layers import Image, Labels, Layer
 from napari.utils.notifications import show_error
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QFileDialog
@@ -15,6 +15,7 @@ from napari_nucleus.checkpoints import (
     read_card,
 )
 from napari_nucleus.errors import UserError
+from napari_nucleus.widgets.layers import result_of
 
 WIDTH = 310
 """Width of a dock widget in pixels from which on its title is not cut off."""
@@ -79,6 +80,43 @@ class ImageBox(QComboBox):
         self.addItems([one.name for one in images])
         for one in (*kept, *new)[-1:]:
             self.choose(one)
+        self.blockSignals(blocked)
+        self.currentIndexChanged.emit(self.currentIndex())
+
+
+class ResultBox(QComboBox):
+    """The results that a viewer shows, by their folders."""
+
+    def __init__(self, layers: Iterable[Layer]) -> None:
+        super().__init__()
+        self._nuclei: list[Labels] = []
+        shrinkable(self)
+        self.setPlaceholderText("Segment, or open a result")
+        self.update_choices(layers)
+
+    @property
+    def layer(self) -> Labels | None:
+        """The layer that shows the nuclei of the chosen result, None where there is none."""
+        return self._nuclei[self.currentIndex()] if self._nuclei else None
+
+    def update_choices(self, layers: Iterable[Layer]) -> None:
+        """Follow the viewer: choose a result that is new, else keep the one chosen."""
+        kept = self.layer
+        results = {
+            one: folder
+            for one in layers
+            if isinstance(one, Labels) and one.metadata.get("shows") == "nuclei"
+            if (folder := result_of(one)) is not None
+        }
+        new = [one for one in results if one not in self._nuclei]
+        blocked = self.blockSignals(True)
+        self.clear()
+        self._nuclei = list(results)
+        for folder in results.values():
+            self.addItem(folder.name)
+            self.setItemData(self.count() - 1, str(folder), Qt.ItemDataRole.ToolTipRole)
+        if chosen := ([kept] if kept in results else []) + new:
+            self.setCurrentIndex(self._nuclei.index(chosen[-1]))
         self.blockSignals(blocked)
         self.currentIndexChanged.emit(self.currentIndex())
 

@@ -15,7 +15,7 @@ from napari_nucleus.slides import Slide, slide_from_arrays
 
 # Labels up to this size are one array in memory, because napari paints in no other. The window
 # stands still for 20 ms per megapixel while napari finds the outlines in it.
-_PAINTABLE = 2**23
+PAINTABLE = 2**23
 
 # The first level of this size is read at once and kept, so that zooming out reads no file.
 _OVERVIEW = 2**24
@@ -91,7 +91,7 @@ def nuclei_layers(result: Result, place: Mapping[str, Any]) -> tuple[Labels, Lab
     """
     table = result.table()
     lookup = _numbers_of_types(table, list(result.types))
-    if np.prod(result.shape) <= _PAINTABLE:
+    if np.prod(result.shape) <= PAINTABLE:
         labels: Any = result.read_labels(0, 0, *result.shape[::-1])
         types: Any = lookup[labels]
     else:
@@ -102,6 +102,7 @@ def nuclei_layers(result: Result, place: Mapping[str, Any]) -> tuple[Labels, Lab
         "result": str(result.path),
         "types": result.types,
         "counts": result.run["counts"],
+        "edits": journal_size(result.path),
     }
     nuclei = Labels(
         labels,
@@ -114,18 +115,33 @@ def nuclei_layers(result: Result, place: Mapping[str, Any]) -> tuple[Labels, Lab
         **shared,
     )
     nuclei.contour = 2
-    colors: dict[int | None, str] = {None: "transparent", 0: "transparent"}
-    colors |= enumerate(result.types.values(), 1)
     classes = Labels(
         types,
         name="classes",
-        colormap=DirectLabelColormap(color_dict=colors),
+        colormap=class_colors(result.types),
         opacity=0.5,
-        features=pd.DataFrame({"type": ["", *result.types]}),
+        features=class_names(result.types),
         metadata={"shows": "classes", **metadata},
         **shared,
     )
     return nuclei, classes
+
+
+def class_colors(types: Mapping[str, str]) -> DirectLabelColormap:
+    """Return the colours of a `classes` layer."""
+    colors: dict[int | None, str] = {None: "transparent", 0: "transparent"}
+    return DirectLabelColormap(color_dict=colors | dict(enumerate(types.values(), 1)))
+
+
+def class_names(types: Iterable[str]) -> pd.DataFrame:
+    """Return the features of a `classes` layer: what its numbers stand for."""
+    return pd.DataFrame({"type": ["", *types]})
+
+
+def journal_size(folder: Path) -> int:
+    """Return the bytes in a result's journal; while they stay, nobody has corrected it."""
+    journal = folder / "edits.jsonl"
+    return journal.stat().st_size if journal.exists() else 0
 
 
 def result_of(layer: Layer) -> Path | None:
@@ -170,7 +186,7 @@ def show_steps(
         shown = [labels_of(folder, new.metadata["shows"], layers) for folder in replaced]
         earlier = next((one for one in shown if one is not None), None)
         if earlier is not None:
-            _renew(earlier, new)
+            renew(earlier, new)
         else:
             new.visible = False
             layers.insert(position, new)
@@ -182,16 +198,17 @@ def show_steps(
     layers.selection.active = labels_of(result.path, "nuclei", layers)
 
 
-def _renew(layer: Labels, new: Labels) -> None:
+def renew(layer: Labels, new: Labels) -> None:
     """Let a layer show another result of its image, in the way that the user has set up.
 
     To remove it and add the other one is slower, and some versions of Mesa's OpenGL crash on it.
     """
-    layer.data = new.data
-    layer.features = new.features
     if layer.metadata["types"] != new.metadata["types"]:
         layer.colormap = new.colormap
+    # First, because whoever is told of new data looks here whose they are.
     layer.metadata.update(new.metadata)
+    layer.data = new.data
+    layer.features = new.features
     for name in _PLACE:
         if not np.array_equal(getattr(layer, name), getattr(new, name)):
             setattr(layer, name, getattr(new, name))  # which draws it once more

@@ -1,4 +1,4 @@
-"""Which part of an image layer is meant: what is in view, or what a shape covers."""
+"""Which part of a layer is meant: what is in view, or what a shape covers."""
 
 import math
 from collections.abc import Iterable
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from napari.components import ViewerModel
-from napari.layers import Image, Shapes
+from napari.layers import Image, Labels, Shapes
 
 from napari_nucleus.errors import UserError
 
@@ -15,7 +15,7 @@ Region = tuple[int, int, int, int]
 """x, y, width and height in level-0 pixels."""
 
 
-def visible_region(viewer: ViewerModel, layer: Image) -> Region:
+def visible_region(viewer: ViewerModel, layer: Image | Labels) -> Region:
     """Return the part of a layer that the canvas shows.
 
     Raises
@@ -33,7 +33,7 @@ def visible_region(viewer: ViewerModel, layer: Image) -> Region:
     return region
 
 
-def shape_region(viewer: ViewerModel, layer: Image) -> Region:
+def shape_region(viewer: ViewerModel, layer: Image | Labels) -> Region:
     """Return the rectangle around the selected shape, or around the only one.
 
     Raises
@@ -47,7 +47,7 @@ def shape_region(viewer: ViewerModel, layer: Image) -> Region:
     return region
 
 
-def shape_outline(viewer: ViewerModel, layer: Image) -> list[tuple[float, float]]:
+def shape_outline(viewer: ViewerModel, layer: Image | Labels) -> list[tuple[float, float]]:
     """Return the corners of the same shape, (x, y) in the layer's level-0 pixels.
 
     Raises
@@ -91,7 +91,7 @@ def _shapes_layer(viewer: ViewerModel) -> Shapes:
     return candidates[-1]
 
 
-def _bounding_region(layer: Image, points: Iterable[Any]) -> Region | None:
+def _bounding_region(layer: Image | Labels, points: Iterable[Any]) -> Region | None:
     """Return the pixels of a layer that a box around points in world coordinates touches."""
     inside = np.array([layer.world_to_data(point) for point in points])
     # napari's data coordinates count from the centre of the first pixel.

@@ -19,7 +19,7 @@ def layer_mpp(layer: Image) -> float | None:
     return float(scales[0]) if square else None
 
 
-def layer_slide(layer: Image, mpp: float) -> Slide:
+def layer_slide(layer: Image, mpp: float | None) -> Slide:
     """Return the pixels of a layer as a slide, which knows its file where there is one.
 
     Raises

@@ -1,0 +1,1 @@
+"""What the dock widget *Correct nuclei* is made of."""

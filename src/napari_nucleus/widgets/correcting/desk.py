@@ -1,0 +1,193 @@
+"""A result laid out in the viewer for correction: layers, lines, mouse and keys."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from napari.layers import Labels, Layer
+from napari.viewer import Viewer
+
+from napari_nucleus.edits.session import EditSession
+from napari_nucleus.result import open_result
+from napari_nucleus.tiles import Box
+from napari_nucleus.widgets.correcting.background import in_background
+from napari_nucleus.widgets.correcting.controller import Correcting
+from napari_nucleus.widgets.correcting.keys import bind_keys, unbind_keys
+from napari_nucleus.widgets.correcting.layers import EditingLayers, layers_over
+from napari_nucleus.widgets.correcting.overlay import Frames, Sketch
+from napari_nucleus.widgets.correcting.pen import Pen
+from napari_nucleus.widgets.correcting.view import View
+from napari_nucleus.widgets.layers import (
+    journal_size,
+    nuclei_layers,
+    placement_of,
+    renew,
+)
+
+
+class Desk:
+    """Lays out a result for correction, and clears everything away again.
+
+    Attributes
+    ----------
+    correcting
+        What tools and keys are about.
+    view
+        The camera.
+
+    Parameters
+    ----------
+    viewer
+        The viewer.
+    session
+        The result.
+    nuclei, classes
+        The layers that show it.
+    box
+        What to correct of a large result; all of one that napari can paint in.
+    tell
+        Shows the user one line.
+    ask
+        Asks for a nucleus that is missing (`Adder.ask`).
+    lost
+        Called when the layer is gone, or shows something else.
+
+    Raises
+    ------
+    UserError
+        If `box` is too large.
+    """
+
+    def __init__(
+        self,
+        viewer: Viewer,
+        session: EditSession,
+        nuclei: Labels,
+        classes: Labels,
+        box: Box,
+        tell: Callable[[str], object],
+        ask: Callable[..., object],
+        lost: Callable[[], object],
+    ) -> None:
+        self._viewer = viewer
+        self._whole = (nuclei, classes)
+        self._lost = lost
+        place = placement_of(nuclei)
+        frames, sketch = Frames(place), Sketch(place)
+        self._added: list[Layer] = [frames.layer, sketch.layer]
+        if nuclei.multiscale:
+            self._layers = layers_over(session, nuclei, classes, box)
+            parts = (self._layers.nuclei, self._layers.classes)
+            self._added[:0] = parts
+        else:
+            self._layers = EditingLayers(session, nuclei, classes, nuclei, box)
+        self.view = View(viewer, nuclei)
+        self.correcting = Correcting(session, self._layers, frames, sketch, self.view, tell, ask)
+        self._pen = Pen(
+            lambda: self.correcting.drawing,
+            self._layers.place,
+            self.correcting.trace,
+            self.correcting.click,
+            self.correcting.stroke,
+        )
+        above = max(viewer.layers.index(one) for one in self._whole) + 1
+        for position, layer in enumerate(self._added, above):
+            viewer.layers.insert(position, layer)
+        if nuclei.multiscale:
+            for one in self._whole:
+                one.visible = False
+        self._connect()
+        self._meet_others(nuclei, tell)
+
+    def choose_layer(self) -> None:
+        """Make the layer active whose keys and mouse are ours."""
+        self._viewer.layers.selection.active = self._layers.nuclei
+
+    def clear(self) -> None:
+        """Close the session, remove what was added, and show what was corrected."""
+        session = self.correcting.session
+        self._disconnect()
+        self.correcting.close()
+        nuclei, _ = self._whole
+        for layer in self._added:
+            if layer in self._viewer.layers:
+                self._viewer.layers.remove(layer)
+        if nuclei.multiscale:
+            for one in self._whole:
+                one.visible = True
+            in_background(_layers_of, session, nuclei, then=self._renew)
+        elif self._layers.ours:
+            for one in self._whole:
+                one.metadata.update(
+                    types=session.types,
+                    counts=session.counts(),
+                    edits=journal_size(session.path),
+                )
+
+    def _renew(self, found: tuple[Labels, Labels] | Exception) -> None:
+        if isinstance(found, Exception):
+            raise found
+        for layer, new in zip(self._whole, found, strict=True):
+            renew(layer, new)
+
+    def _connect(self) -> None:
+        layer = self._layers.nuclei
+        self._viewer.layers.events.removed.connect(self._on_removed)
+        if self.correcting.session.read_only:
+            layer.editable = False
+            return
+        layer.mouse_drag_callbacks.insert(0, self._pick_up)  # before napari begins to paint
+        layer.mouse_drag_callbacks.append(self._pen)
+        layer.events.paint.connect(self._on_labels)
+        layer.events.data.connect(self._on_labels)
+        layer.events.mode.connect(self._on_mode)
+        bind_keys(layer, self.correcting, self.view)
+        self.choose_layer()
+
+    def _disconnect(self) -> None:
+        layer = self._layers.nuclei
+        self._viewer.layers.events.removed.disconnect(self._on_removed)
+        if not layer.editable:
+            layer.editable = True
+            return
+        layer.mouse_drag_callbacks.remove(self._pick_up)
+        layer.mouse_drag_callbacks.remove(self._pen)
+        layer.events.paint.disconnect(self._on_labels)
+        layer.events.data.disconnect(self._on_labels)
+        layer.events.mode.disconnect(self._on_mode)
+        unbind_keys(layer)
+        layer.mode = "pan_zoom"
+        layer.mouse_pan = True
+        layer.cursor = "standard"
+
+    def _meet_others(self, nuclei: Labels, tell: Callable[[str], object]) -> None:
+        """Take in what was painted before; but not over what another window has corrected."""
+        if nuclei.multiscale:
+            return
+        session = self.correcting.session
+        if nuclei.metadata["edits"] == journal_size(session.path):
+            self.correcting.take_in()
+        elif (nuclei.data != self._layers.known).any():
+            self._layers.restore()
+            tell(f"{session.path.name} was corrected in another window since: this is how it is.")
+
+    def _pick_up(self, layer: Labels, event: Any) -> Iterator[None]:
+        if layer.mode == "paint" and event.button == 1:
+            self.correcting.pick_up(*self._layers.place(event.position))
+        yield
+
+    def _on_labels(self, event: Any) -> None:
+        if self._layers.ours:
+            self.correcting.take_in()
+        else:
+            self._lost()
+
+    def _on_mode(self, event: Any) -> None:
+        self.correcting.follow_mode(str(self._layers.nuclei.mode))
+
+    def _on_removed(self, event: Any) -> None:
+        if event.value in (self._layers.nuclei, self._layers.classes, *self._whole):
+            self._lost()
+
+
+def _layers_of(session: EditSession, nuclei: Labels) -> tuple[Labels, Labels]:
+    return nuclei_layers(open_result(session.path), placement_of(nuclei))

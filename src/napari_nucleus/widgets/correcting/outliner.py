@@ -1,0 +1,100 @@
+"""The outline of a nucleus that is missing: by SAM, or by the network's own maps."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_nucleus.checkpoints import (
+    DEFAULT_MODEL,
+    list_checkpoints,
+    load_checkpoint,
+    sha256,
+)
+from napari_nucleus.edits.click import propose_nucleus
+from napari_nucleus.edits.session import EditSession
+from napari_nucleus.edits.shapes import Mask
+from napari_nucleus.errors import UserError
+from napari_nucleus.prompts import Prompter, window_around
+from napari_nucleus.result import open_result
+from napari_nucleus.tiles import Box
+
+if TYPE_CHECKING:
+    from napari_nucleus.models import NucleusModel
+
+Outline = tuple[Mask, int, int]
+"""A mask, bool (H, W), and x and y of its first pixel on level 0."""
+
+
+class Outliner:
+    """Outlines nuclei of a result; takes a while, so it belongs into a thread, one at a time.
+
+    Parameters
+    ----------
+    session
+        The result.
+    sam
+        SAM's weights; None lets the network that made the result answer.
+    """
+
+    def __init__(self, session: EditSession, sam: Path | None) -> None:
+        self._slide = session.slide
+        self._mpp = session.mpp
+        self._folder = session.path
+        self._sam = sam
+
+    def outline(self, prompt: tuple[float, float] | Box) -> Outline:
+        """Return the nucleus at a point (x, y) or in a box of level-0 pixels.
+
+        Raises
+        ------
+        UserError
+            If there is none, or the weights cannot be read.
+        """
+        return self._by_network(prompt) if self._sam is None else self._by_sam(prompt)
+
+    def _by_sam(self, prompt: tuple[float, float] | Box) -> Outline:
+        x, y = _middle(prompt)
+        rows, columns = window_around(x, y, self._slide.shape, self._mpp)
+        left, top = columns.start, rows.start
+        self._prompter.set_image(self._slide.read(left, top, columns.stop - left, rows.stop - top))
+        if isinstance(prompt, Box):
+            mask = self._prompter.box(
+                prompt.x0 - left, prompt.y0 - top, prompt.x1 - left, prompt.y1 - top
+            )
+        else:
+            mask = self._prompter.click(x - left, y - top)
+        ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        return mask[ys[0] : ys[-1] + 1, xs[0] : xs[-1] + 1], left + int(xs[0]), top + int(ys[0])
+
+    def _by_network(self, prompt: tuple[float, float] | Box) -> Outline:
+        if self._mpp is None:
+            raise UserError(
+                "The image does not tell its µm/px, without which the network cannot help: "
+                "paint the nucleus."
+            )
+        x, y = _middle(prompt)
+        found = propose_nucleus(self._slide, self._network, x, y, self._mpp)
+        return found.mask, found.x, found.y
+
+    @cached_property
+    def _prompter(self) -> Prompter:
+        from napari_nucleus.models.sam import load_sam
+
+        assert self._sam is not None
+        return Prompter(load_sam(self._sam))
+
+    @cached_property
+    def _network(self) -> "NucleusModel":
+        """The network that made the result, or that which ships where it is not at hand."""
+        wanted = open_result(self._folder).run["model"]["sha256"]
+        files = list_checkpoints()
+        name = next((name for name, file in files.items() if sha256(file) == wanted), DEFAULT_MODEL)
+        return load_checkpoint(name)
+
+
+def _middle(prompt: tuple[float, float] | Box) -> tuple[float, float]:
+    if isinstance(prompt, Box):
+        return (prompt.x0 + prompt.x1 - 1) / 2, (prompt.y0 + prompt.y1 - 1) / 2
+    return prompt
