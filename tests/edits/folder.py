@@ -65,7 +65,7 @@ class Snapshot(NamedTuple):
     table: pd.DataFrame
     types: list[tuple[str, str]]
     reviewed: list[tuple[int, int, int, int]]
-    waiting: list[int]
+    checked: set[int]
     undo: str
     redo: str
 
@@ -78,7 +78,7 @@ def snapshot(session: EditSession) -> Snapshot:
         session.table(),
         list(session.types.items()),
         session.reviewed,
-        session.next_to_check()["label"].tolist(),
+        session.checked,
         session.can_undo,
         session.can_redo,
     )

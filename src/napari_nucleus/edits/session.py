@@ -148,6 +148,11 @@ class EditSession:
         return list(self._state.notes.reviewed)
 
     @property
+    def checked(self) -> set[int]:
+        """Labels of nuclei that were accepted as they are."""
+        return set(self._state.notes.checked)
+
+    @property
     def next_label(self) -> int:
         """The label that the next new nucleus gets."""
         return self._state.notes.next_label

@@ -1,0 +1,96 @@
+import numpy as np
+import pytest
+
+from napari_nucleus.edits.click import nucleus_at, propose_nucleus
+from napari_nucleus.errors import UserError
+from napari_nucleus.slides import slide_from_arrays
+from tests.tissue import Decoder, Tissue, distances, tissue
+
+SHAPE = (80, 100)
+
+
+def discs(*places: tuple[int, int, int]) -> np.ndarray:
+    """Labels of discs (y, x, radius); a later one leaves an earlier one its pixels."""
+    rows, columns = np.indices(SHAPE)
+    labels = np.zeros(SHAPE, np.int32)
+    for label, (y, x, radius) in enumerate(places, 1):
+        labels[((rows - y) ** 2 + (columns - x) ** 2 < radius**2) & (labels == 0)] = label
+    return labels
+
+
+def maps(labels: np.ndarray, probabilities: list[float]) -> dict[str, np.ndarray]:
+    return {
+        "np": np.array([0.01, *probabilities])[labels],
+        "hv": distances(labels),
+        "tp": np.where(labels == 1, 3, 1),
+    }
+
+
+def overlap(one: np.ndarray, other: np.ndarray) -> float:
+    return float((one & other).sum() / (one | other).sum())
+
+
+@pytest.mark.parametrize("probability", [0.9, 0.45, 0.2, 0.05])
+def test_a_nucleus_is_found_however_faint(probability: float) -> None:
+    labels = discs((40, 35, 12), (40, 60, 12))
+    mask, threshold, kind = nucleus_at(maps(labels, [probability, 0.9]), 30, 42)
+    assert overlap(mask, labels == 1) > 0.95
+    assert threshold <= 0.5
+    assert 0.7 * threshold < min(probability, 0.5)
+    assert kind == 3
+
+
+def test_a_faint_nucleus_is_kept_apart_from_one_that_it_touches() -> None:
+    labels = discs((40, 35, 12), (40, 58, 12))
+    for probabilities in ([0.3, 0.3], [0.3, 0.9], [0.9, 0.3]):
+        for label, x in ((1, 30), (2, 63)):
+            mask, _, _ = nucleus_at(maps(labels, probabilities), x, 40)
+            assert overlap(mask, labels == label) > 0.9
+
+
+def test_where_the_network_sees_nothing() -> None:
+    labels = discs((40, 35, 12))
+    with pytest.raises(UserError, match="no nucleus there"):
+        nucleus_at(maps(labels, [0.9]), 80, 10)
+    whole = maps(labels, [0.9])
+    del whole["hv"]
+    with pytest.raises(UserError, match="from a click"):
+        nucleus_at(whole, 35, 40)
+
+
+def test_without_types() -> None:
+    whole = maps(discs((40, 35, 12)), [0.3])
+    del whole["tp"]
+    assert nucleus_at(whole, 35, 40)[2] == 0
+
+
+@pytest.fixture(scope="module")
+def faint() -> tuple[Tissue, np.ndarray]:
+    """Tissue of which every nucleus is too faint to be found, and its image."""
+    made = tissue(240, 300, seed=4)
+    image = made.coded()
+    image[..., 0] = np.where(made.labels > 0, 200, 255)  # a probability of 0.22
+    return made, image
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_a_network_outlines_the_nucleus_under_a_click(
+    faint: tuple[Tissue, np.ndarray], scale: int
+) -> None:
+    made, image = faint
+    labels = np.kron(made.labels, np.ones((scale, scale), int))
+    slide = slide_from_arrays([np.kron(image, np.ones((scale, scale, 1), np.uint8))])
+    network = Decoder().eval()
+    for label in (1, 7, int(made.labels[-1].max())):  # the last one at the border
+        y, x = (float(axis.mean()) for axis in np.nonzero(labels == label))
+        found = propose_nucleus(slide, network, x, y, mpp=0.25 / scale)
+        drawn = np.zeros(labels.shape, bool)
+        height, width = found.mask.shape
+        drawn[found.y : found.y + height, found.x : found.x + width] = found.mask
+        # At the finer scale the outline runs where the interpolated probability, which falls at
+        # once here, passes the threshold: half a pixel of the network's further in.
+        assert overlap(drawn, labels == label) > (0.99 if scale == 1 else 0.7)
+        assert found.type == 2  # what `Decoder` makes of faint ones
+    y, x = np.argwhere(labels == 0)[0]
+    with pytest.raises(UserError, match="no nucleus there"):
+        propose_nucleus(slide, network, float(x), float(y), mpp=0.25 / scale)
