@@ -14,7 +14,7 @@ from napari_nucleus.tiles import Box, Grid
 if TYPE_CHECKING:
     from napari_nucleus.models import NucleusModel
 
-# Lower by as much from step to step: what the point just reaches is then most of its nucleus.
+# From threshold to threshold.
 _STEP = 0.75
 
 # Below this the network is as sure of background as it gets.
@@ -24,6 +24,24 @@ _FLOOR = 0.02
 _REACH = 128
 
 _NOTHING = "The network sees no nucleus there: paint it, or draw a box around it."
+
+
+class Found(NamedTuple):
+    """A nucleus in a network's maps.
+
+    Attributes
+    ----------
+    mask
+        Bool (H, W).
+    threshold
+        Of the probability, at which it was found.
+    type
+        The most frequent type of its pixels, 0 where there are none.
+    """
+
+    mask: Mask
+    threshold: float
+    type: int
 
 
 class Proposal(NamedTuple):
@@ -45,13 +63,12 @@ class Proposal(NamedTuple):
     type: int
 
 
-def nucleus_at(
-    maps: Mapping[str, np.ndarray], x: int, y: int, **instances: Any
-) -> tuple[Mask, float, int]:
+def nucleus_at(maps: Mapping[str, np.ndarray], x: int, y: int, **instances: Any) -> Found:
     """Find the nucleus at a point of a network's maps, however unsure the network is of it.
 
-    The threshold of `hover_instances` is lowered until a nucleus holds the point; the watershed
-    of the HV maps keeps it apart from its neighbours.
+    The threshold of `hover_instances` is lowered until a nucleus holds the point; one that is found
+    in this way reaches as far as half of its highest probability. The watershed of the HV maps
+    keeps it apart from its neighbours.
 
     Parameters
     ----------
@@ -63,15 +80,6 @@ def nucleus_at(
     **instances
         Constants of the post-processing, as the model has them.
 
-    Returns
-    -------
-    mask
-        Bool (H, W).
-    threshold
-        The one that found it.
-    type
-        The most frequent type of its pixels, 0 if they have none.
-
     Raises
     ------
     UserError
@@ -79,16 +87,28 @@ def nucleus_at(
     """
     if "hv" not in maps:
         raise UserError("This model cannot outline a nucleus from a click: paint it.")
-    threshold = instances.pop("np_threshold", 0.5)
-    while threshold > _FLOOR:
-        labels, table = hover_instances(
-            maps["np"], maps["hv"], maps.get("tp"), np_threshold=threshold, **instances
-        )
-        if label := labels[y, x]:
-            kind = table.loc[table["label"] == label, "type"].item()
-            return labels == label, threshold, int(kind)
-        threshold *= _STEP
-    raise UserError(_NOTHING)
+    usual = level = instances.pop("np_threshold", 0.5)
+    while (found := _nucleus(maps, x, y, level, instances)) is None:
+        level *= _STEP
+        if level < _FLOOR:
+            raise UserError(_NOTHING)
+    # What just reaches the point may be no more than the peak of a faint nucleus.
+    half = float(maps["np"][found.mask].max()) / 2
+    if half < level < usual:
+        found = _nucleus(maps, x, y, half, instances) or found
+    return found
+
+
+def _nucleus(
+    maps: Mapping[str, np.ndarray], x: int, y: int, level: float, instances: dict[str, Any]
+) -> Found | None:
+    labels, table = hover_instances(
+        maps["np"], maps["hv"], maps.get("tp"), np_threshold=level, **instances
+    )
+    label = labels[y, x]
+    if not label:
+        return None
+    return Found(labels == label, level, int(table.loc[table["label"] == label, "type"].item()))
 
 
 def propose_nucleus(
@@ -124,12 +144,12 @@ def propose_nucleus(
     column, row = (int((place + 0.5) / grid.scale) for place in (x, y))
     window = Box(column - _REACH, row - _REACH, column + _REACH, row + _REACH)
     pixels = slide.read_scaled(grid.on_slide(window), (2 * _REACH, 2 * _REACH))
-    (maps,) = network.predict(torch.from_numpy(pixels).movedim(-1, 0)[None])
-    found, threshold, kind = nucleus_at(maps, _REACH, _REACH, **network.instances)
-    labels, box = grid.to_slide(found.astype(np.int32), maps["np"], threshold, window)
+    (maps,) = network.predict(torch.from_numpy(pixels.copy()).movedim(-1, 0)[None])
+    found = nucleus_at(maps, _REACH, _REACH, **network.instances)
+    labels, box = grid.to_slide(found.mask.astype(np.int32), maps["np"], found.threshold, window)
     rows, columns = np.flatnonzero(labels.any(1)), np.flatnonzero(labels.any(0))
     if not len(rows):
         raise UserError(_NOTHING)
     top, left = int(rows[0]), int(columns[0])
     mask = labels[top : rows[-1] + 1, left : columns[-1] + 1] > 0
-    return Proposal(mask, box.x0 + left, box.y0 + top, kind)
+    return Proposal(mask, box.x0 + left, box.y0 + top, found.type)
