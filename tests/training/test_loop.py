@@ -1,5 +1,6 @@
 import errno
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -60,6 +61,12 @@ def test_one_seed_gives_one_model(out: Path, data: Path, tmp_path: Path) -> None
     train(replace(SHORT, seed=1), [data], tmp_path / "other")
     assert same(weights_of(out), weights_of(tmp_path / "again"))
     assert not same(weights_of(out), weights_of(tmp_path / "other"))
+
+
+def test_thread_trains_as_well(out: Path, data: Path, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(train, SHORT, [data], tmp_path).result() == tmp_path / "best.safetensors"
+    assert same(weights_of(out), weights_of(tmp_path))
 
 
 def test_run_leaves_weights_log_and_card(out: Path) -> None:
