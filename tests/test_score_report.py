@@ -200,3 +200,18 @@ def test_of_a_nucleus_partly_ignored_the_rest_counts() -> None:
     sides = Nuclei(true, np.array([0])), Nuclei(pred, np.array([0, 1]))
     scores = score_image("d", "x", *sides, ignored=ignored).scores
     assert scores["miou"] == pytest.approx((1 - 100 / 400 + 0) / 2)
+
+
+def test_panoptic_quality_is_averaged_over_tissues() -> None:
+    true, pred = np.zeros((2, 30, 60), int)
+    true[5:15, 5:15], true[5:15, 25:35] = 1, 2
+    pred[5:15, 5:15] = 1
+    both = Nuclei(true, np.array([0, 1, 1]))
+    half = Nuclei(pred, np.array([0, 1]))
+    images = [
+        score_image("PanNuke", str(i), both, found, types=1, tissue=tissue)
+        for i, (tissue, found) in enumerate([("Breast", both), ("Breast", both), ("Colon", half)])
+    ]
+    found = report(images, ["a"])
+    assert found["bpq"] == found["mpq"] == pytest.approx((1 + 2 / 3) / 2, abs=1e-5)
+    assert found["per_class"]["a"]["pq"] == pytest.approx((1 + 1 + 2 / 3) / 3, abs=1e-5)

@@ -175,6 +175,7 @@ def _segmented(
                 len(network.types),
                 sample.mpp,
                 sample.ignored,
+                sample.tissue,
             )
 
 

@@ -64,6 +64,8 @@ class ImageScore:
     ----------
     dataset, name
         Which image.
+    tissue
+        The group in which panoptic quality of types is averaged first.
     scores
         As `metrics.score_pair` has them; and ``miou``, of the pixels of background and nuclei, or,
         where types are scored, of background and each type.
@@ -73,6 +75,7 @@ class ImageScore:
 
     dataset: str
     name: str
+    tissue: str
     scores: dict[str, float]
     types: TypeScore | None
 
@@ -85,6 +88,7 @@ def score_image(
     types: int = 0,
     mpp: float = _PIXEL_UM,
     ignored: np.ndarray | None = None,
+    tissue: str = "",
 ) -> ImageScore:
     """Score one image.
 
@@ -101,6 +105,8 @@ def score_image(
         Micrometres per pixel.
     ignored
         Bool (H, W), background that does not count, nor do predicted nuclei that are mostly in it.
+    tissue
+        What the image shows; where nothing is said, the dataset is taken for one tissue.
 
     Raises
     ------
@@ -114,9 +120,10 @@ def score_image(
     untyped = len(true.types) > 1 and np.all(true.types[1:] == UNKNOWN)
     if types == 0 or untyped:
         scores["miou"] = mean_iou(true.labels[counts] > 0, pred.labels[counts] > 0)
-        return ImageScore(dataset, name, scores, None)
+        return ImageScore(dataset, name, tissue or dataset, scores, None)
     scores["miou"] = _types_iou(true, pred, counts)
-    return ImageScore(dataset, name, scores, _score_types(true, pred, types, mpp / _PIXEL_UM))
+    of_types = _score_types(true, pred, types, mpp / _PIXEL_UM)
+    return ImageScore(dataset, name, tissue or dataset, scores, of_types)
 
 
 def _outside(ignored: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -171,7 +178,7 @@ def score_sets(images: Sequence[ImageScore], weights: ArrayLike) -> dict[str, Fl
     dict
         Of every score of an image the mean (R,). Where images have types also ``f1d`` and
         ``accuracy`` (R,), over all their nuclei together; ``bpq`` and ``mpq`` (R,), averaged over
-        images and then over datasets, as PanNuke averages over tissues; and, for each of K types,
+        images and then over tissues, as PanNuke does it; and, for each of K types,
         ``f1`` (R, K), over all nuclei together, and ``type_pq`` (R, K), averaged over images. NaN
         where a score is undefined.
     """
@@ -180,15 +187,18 @@ def score_sets(images: Sequence[ImageScore], weights: ArrayLike) -> dict[str, Fl
         key: weighted_mean([image.scores[key] for image in images], weights)
         for key in images[0].scores
     }
-    typed = [(i, image.dataset, image.types) for i, image in enumerate(images) if image.types]
     # an image without nuclei does not tell whether types are annotated: the others of its set do
-    annotated = {dataset for _, dataset, of in typed if of.counts.annotated.any()}
-    typed = [one for one in typed if one[1] in annotated]
+    annotated = {i.dataset for i in images if i.types and i.types.counts.annotated.any()}
+    typed = [
+        (index, image.tissue, image.types)
+        for index, image in enumerate(images)
+        if image.types and image.dataset in annotated
+    ]
     if typed:
         of_typed = weights[:, [i for i, _, _ in typed]]
-        datasets = [dataset for _, dataset, _ in typed]
+        tissues = [tissue for _, tissue, _ in typed]
         found = score_types([of.counts for _, _, of in typed], of_typed)
-        panoptic = mean_panoptic([of.panoptic for _, _, of in typed], datasets, of_typed)
+        panoptic = mean_panoptic([of.panoptic for _, _, of in typed], tissues, of_typed)
         sets |= {"f1d": found["f1d"], "accuracy": found["accuracy"]}
         sets |= {"bpq": panoptic["bpq"], "mpq": panoptic["mpq"]}
         sets |= {"f1": found["f1"], "type_pq": panoptic["pq"]}

@@ -93,7 +93,16 @@ def score_maps(
         pred = Nuclei(labels, kinds)
         true = Nuclei(sample.labels, sample.types)
         scores.append(
-            score_image(sample.dataset, sample.name, true, pred, types, sample.mpp, sample.ignored)
+            score_image(
+                sample.dataset,
+                sample.name,
+                true,
+                pred,
+                types,
+                sample.mpp,
+                sample.ignored,
+                sample.tissue,
+            )
         )
     return scores
 

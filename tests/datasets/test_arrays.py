@@ -45,9 +45,9 @@ def test_overlapping_nuclei_of_different_classes_both_stay(tmp_path: Path) -> No
 def test_single_fold_can_be_named(tmp_path: Path) -> None:
     pannuke(tmp_path)
     samples = load_source(Source(tmp_path / "Fold 2"))
-    assert [(s.name, s.part) for s in samples] == [
-        ("fold2_0000_Breast", "fold2"),
-        ("fold2_0001_Bile-duct", "fold2"),
+    assert [(s.name, s.part, s.tissue) for s in samples] == [
+        ("fold2_0000_Breast", "fold2", "Breast"),
+        ("fold2_0001_Bile-duct", "fold2", "Bile-duct"),
     ]
 
 

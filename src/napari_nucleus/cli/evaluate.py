@@ -112,7 +112,7 @@ def _scores(found: dict[str, Any]) -> Table:
 
     Numbers in brackets are the ends of the interval.
     """
-    sets = {f"{found['images']} images": found}
+    sets = {f"{found['images']} image{'s' * (found['images'] != 1)}": found}
     if len(found["per_dataset"]) > 1:
         sets |= {f"{name} ({of['images']})": of for name, of in found["per_dataset"].items()}
     table = Table("score", *sets)
@@ -154,6 +154,8 @@ def _undefined(rows: list[dict[str, Any]]) -> str:
 
 def _with_interval(of: dict[str, Any], key: str) -> str:
     low, high = of["ci95"][key]
+    if not low < high:  # of one image, or of none that has the score
+        return _number(of[key])
     return f"{_number(of[key])} ({_number(low)}–{_number(high)})"
 
 

@@ -48,7 +48,8 @@ def _pannuke_records(source: Source, layout: Layout) -> Iterator[Record]:
             raise UserError(f"{file} has {len(images)} images, its types.npy {len(tissues)}.")
         for index, tissue in enumerate(tissues.tolist()):
             read = partial(_read_pannuke, file, masks[0], index)
-            yield Record(f"{part}_{index:04d}_{tissue}".lstrip("_"), part, masks[0], read)
+            name = f"{part}_{index:04d}_{tissue}".lstrip("_")
+            yield Record(name, part, masks[0], read, str(tissue))
 
 
 def _fold(layout: Layout, file: Path) -> str:

@@ -61,12 +61,15 @@ class Record(NamedTuple):
         Where its annotation comes from, for messages.
     read
         Reads it.
+    tissue
+        What it shows, where the dataset tells it image by image.
     """
 
     name: str
     part: str
     file: Path
     read: Callable[[], AnnotatedImage]
+    tissue: str = ""
 
 
 @dataclass(frozen=True)

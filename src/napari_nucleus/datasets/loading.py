@@ -186,6 +186,7 @@ def _sample(
         doubtful=np.isin(ids, list(read.doubtful)),
         mpp=_mpp(source, format, read, labels),
         part=record.part,
+        tissue=record.tissue,
         ignored=ignored,
     )
 

@@ -33,6 +33,8 @@ class Sample:
         Micrometres per pixel.
     part
         Part of the dataset's official split that it belongs to; empty where there is none.
+    tissue
+        What the image shows, where the dataset tells it image by image; else empty.
     ignored
         Bool (H, W), background in which there may be nuclei all the same: nobody looked, or nobody
         could tell. Neither learned from nor scored. None where there is none of it.
@@ -46,6 +48,7 @@ class Sample:
     doubtful: np.ndarray
     mpp: float
     part: str = ""
+    tissue: str = ""
     ignored: np.ndarray | None = None
 
 
