@@ -13,7 +13,17 @@ CORE = sorted(
     for module in pkgutil.walk_packages(napari_nucleus.__path__, "napari_nucleus.")
     if not module.name.startswith("napari_nucleus.widgets")
 )
-WITHOUT_TORCH = ("export", "instances", "measure", "metrics", "result", "slides", "stain", "types")
+WITHOUT_TORCH = (
+    "edits.session",
+    "export",
+    "instances",
+    "measure",
+    "metrics",
+    "result",
+    "slides",
+    "stain",
+    "types",
+)
 
 
 def loaded_after(*modules: str) -> set[str]:
