@@ -38,7 +38,7 @@ from napari_nucleus.metrics import mean, score_pair
 from napari_nucleus.models import NucleusModel
 from napari_nucleus.slides import slide_from_arrays
 
-Segment = Callable[[Sample], np.ndarray]
+Segment = Callable[[np.ndarray, float], np.ndarray]
 Scores = dict[str, list[dict[str, float]]]
 
 
@@ -59,12 +59,12 @@ class InstanSeg:
         self.network = torch.jit.load(file, map_location="cpu").eval()
 
     @torch.inference_mode()
-    def __call__(self, sample: Sample) -> np.ndarray:
-        """Return the labels (H, W) of a sample, at its own resolution."""
-        height, width = sample.labels.shape
-        scale = sample.mpp / self.MPP
+    def __call__(self, image: np.ndarray, mpp: float) -> np.ndarray:
+        """Return the labels, int32 (H, W), of an image, uint8 (H, W, 3), of so many µm/px."""
+        height, width = image.shape[:2]
+        scale = mpp / self.MPP
         size = (max(round(width * scale), 1), max(round(height * scale), 1))
-        small = Image.fromarray(sample.image).resize(size, Image.Resampling.BILINEAR)
+        small = Image.fromarray(image).resize(size, Image.Resampling.BILINEAR)
         pixels = np.asarray(small, np.float32)
         low, high = np.percentile(pixels, self.PERCENTILES, axis=(0, 1)).astype(np.float32)
         pixels = (pixels - low) / np.maximum(high - low, 1e-3)
@@ -91,9 +91,9 @@ class Ours:
         self.network = network
         self.out = folder / "one.nucleus"
 
-    def __call__(self, sample: Sample) -> np.ndarray:
-        """Return the labels (H, W) of a sample, at its own resolution."""
-        slide = slide_from_arrays([sample.image], sample.mpp, sample.name)
+    def __call__(self, image: np.ndarray, mpp: float) -> np.ndarray:
+        """Return the labels, int32 (H, W), of an image, uint8 (H, W, 3), of so many µm/px."""
+        slide = slide_from_arrays([image], mpp)
         result = segment(slide, self.out, self.network, device="cpu")
         height, width = result.shape
         return result.read_labels(0, 0, width, height)
@@ -104,12 +104,12 @@ def run(sides: dict[str, Segment], samples: Sequence[Sample]) -> tuple[Scores, d
     scores: Scores = {name: [] for name in sides}
     seconds = dict.fromkeys(sides, 0.0)
     for find in sides.values():
-        find(samples[0])
-        find(samples[0])
+        find(samples[0].image, samples[0].mpp)
+        find(samples[0].image, samples[0].mpp)
     for sample in samples:
         for name, find in sides.items():
             start = time.perf_counter()
-            labels = find(sample)
+            labels = find(sample.image, sample.mpp)
             seconds[name] += time.perf_counter() - start
             scores[name].append(score_pair(sample.labels, labels))
     megapixels = sum(sample.labels.size for sample in samples) / 1e6

@@ -31,11 +31,6 @@ def peer(tmp_path: Path) -> InstanSeg:
     return InstanSeg(file)
 
 
-def sample(image: np.ndarray, labels: np.ndarray, mpp: float) -> Sample:
-    kinds = np.zeros(labels.max() + 1, np.uint8)
-    return Sample("x", "d", image, labels, kinds, kinds > 0, mpp)
-
-
 @pytest.mark.parametrize(("mpp", "size"), [(0.25, (130, 171)), (0.5, (97, 64)), (0.4, (80, 111))])
 def test_peers_labels_lie_on_their_pixels(
     peer: InstanSeg, mpp: float, size: tuple[int, int]
@@ -43,7 +38,7 @@ def test_peers_labels_lie_on_their_pixels(
     labels = np.zeros(size, np.int32)
     labels[20:60, 11:50] = 1
     image = np.where(labels[..., None] > 0, (80, 40, 120), (200, 180, 210)).astype(np.uint8)
-    found = peer(sample(image, labels, mpp))
+    found = peer(image, mpp)
     assert found.shape == size
     wrong = np.argwhere(found != labels)
     if len(wrong):  # at the edge only, and on both of its sides alike
@@ -55,7 +50,8 @@ def test_peers_labels_lie_on_their_pixels(
 
 def test_both_sides_are_scored_on_the_same_images(peer: InstanSeg, tmp_path: Path) -> None:
     made = [tissue(80, 90, seed) for seed in (1, 2)]
-    samples = [sample(one.coded(), one.labels, 0.25) for one in made]
+    none = np.empty(0, np.uint8)
+    samples = [Sample("x", "d", i.coded(), i.labels, none, none > 0, 0.25) for i in made]
     scores, speed = run({"ours": Ours(Decoder(), tmp_path), "instanseg": peer}, samples)
     assert [image["pq"] for image in scores["ours"]] == pytest.approx([1, 1], abs=1e-3)
     assert all(image["pq"] < 0.5 for image in scores["instanseg"])
