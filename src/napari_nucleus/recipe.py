@@ -84,6 +84,14 @@ class Recipe:
         Loss of the type branch, and the focal ones' focusing.
     optimizer, weight_decay
         Betas are (0.9, 0.999).
+    l2_sp
+        Strength of the pull back to the weights that the run starts from (L2-SP, Li et al. 2018),
+        against forgetting what they know. Weights that begin anew are not pulled. Decoupled from
+        the gradient, as weight decay is in AdamW: a step of rate r takes a weight r times this much
+        of the way back.
+    freeze_norm
+        Whether batch normalisation keeps the statistics that the run starts with, where data are
+        too few to tell better ones.
     schedule
         ``"step"`` multiplies the rate by 0.1 every 25 epochs of a phase, ``"cosine"`` lets it fall
         to 0 over a phase.
@@ -126,6 +134,8 @@ class Recipe:
     tp_gamma: Decay = 2.0
     optimizer: Literal["adam", "adamw"] = "adamw"
     weight_decay: Decay = 0.05
+    l2_sp: Decay = 0.0
+    freeze_norm: bool = False
     schedule: Literal["step", "cosine"] = "cosine"
     warmup: Number = 200
     ema: Share = 0.998

@@ -173,3 +173,43 @@ def test_kept_features_change_nothing(
     monkeypatch.setattr(Learner, "_features", lambda self, images: self.model.encode(images))
     train(recipe, [data], tmp_path / "anew")
     assert same(weights_of(tmp_path / "kept"), weights_of(tmp_path / "anew"))
+
+
+def test_l2_sp_takes_weights_the_way_back() -> None:
+    """By the rate times its strength, as if in a step of its own after the optimizer's."""
+    free, held = tiny(norm=False), tiny(norm=False)
+    names = frozenset(name for name, _ in free.named_parameters())
+    start = {name: value.detach() + 1 for name, value in held.named_parameters()}
+    del start["tp.bias"]  # begins anew
+    for model, strength in ((free, 0), (held, 20)):
+        recipe = replace(SHORT, weight_decay=0, l2_sp=strength)
+        Learner(start_fabric("cpu"), model, recipe, Phase(), names, start).step([batch()], 1e-2)
+    after = dict(held.named_parameters())
+    for name, value in free.named_parameters():
+        expected = value + 0.2 * (start[name] - value) if name in start else value
+        torch.testing.assert_close(after[name], expected)
+
+
+def test_run_is_pulled_back_to_where_it_began(data: Path, tmp_path: Path) -> None:
+    """Also when it goes on: so strongly that it ends there."""
+    model = tiny()
+    began = {name: value.clone() for name, value in model.named_parameters()}
+    recipe = replace(SHORT, ema=0, warmup=0, l2_sp=1e6, phases=(Phase(epochs=2, batch=2, lr=1e-3),))
+    steps = train_steps(recipe, [data], tmp_path, init=model)
+    next(steps)
+    steps.close()
+    train(recipe, [data], tmp_path, init=model, resume=True)
+    weights = weights_of(tmp_path)
+    for name, value in began.items():
+        torch.testing.assert_close(weights[f"model.{name}"], value)
+
+
+def test_frozen_normalisation_keeps_its_statistics(data: Path) -> None:
+    for frozen in (False, True):
+        model = tiny()
+        before = {key: value.clone() for key, value in model.named_buffers()}
+        names = frozenset(name for name, _ in model.named_parameters())
+        recipe = replace(SHORT, freeze_norm=frozen)
+        Learner(start_fabric("cpu"), model, recipe, Phase(), names).step([batch()], 1e-2)
+        assert same(before, dict(model.named_buffers())) == frozen
+        assert model.encoder[1].weight.requires_grad

@@ -1,12 +1,12 @@
 """What learns in a phase, and one step of it."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from time import perf_counter
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 
 from napari_nucleus.augment import Batch
 from napari_nucleus.errors import UserError
@@ -36,6 +36,8 @@ class Learner:
         What is minimised and how, and what learns.
     learnable
         Names of the parameters that may learn at all.
+    start
+        Parameters by name, as the run started, that L2-SP pulls back to.
 
     Attributes
     ----------
@@ -57,6 +59,7 @@ class Learner:
         recipe: Recipe,
         phase: Phase,
         learnable: frozenset[str],
+        start: Mapping[str, Tensor] | None = None,
     ) -> None:
         self.fabric = fabric
         self.model = model
@@ -72,6 +75,12 @@ class Learner:
                 f"Nothing of this {model.name} learns with train = {phase.train!r}: name another "
                 "part in the recipe's phases."
             )
+        start = start or {}
+        self._pulled = [
+            (parameter, start[name])
+            for name, parameter in model.named_parameters()
+            if parameter.requires_grad and name in start
+        ]
         kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer]
         self.optimizer = kind(learning, phase.lr, weight_decay=recipe.weight_decay)
         self._wrapped, self._stepper = fabric.setup(model, self.optimizer)
@@ -113,6 +122,7 @@ class Learner:
                     found.append(self._backward(batch, last=number == self.phase.accumulate))
             with self._network():
                 self._descend()
+                self._pull(rate)
                 return self._mean(found)
         except FloatingPointError:
             raise Diverged(*dict.fromkeys(names)) from None
@@ -132,6 +142,10 @@ class Learner:
         for name, child in self.model.named_children():
             if not self._learns(name):
                 child.eval()
+        if self.recipe.freeze_norm:
+            for module in self.model.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
 
     def _backward(self, batch: Batch, last: bool) -> dict[str, Tensor]:
         """Add a batch's gradients, and return the loss of every branch."""
@@ -168,6 +182,13 @@ class Learner:
             raise FloatingPointError
         self._stepper.step()
         self._stepper.zero_grad()
+
+    @torch.no_grad()
+    def _pull(self, rate: float) -> None:
+        """Take the weights a little of the way back to where they started."""
+        share = min(rate * self.recipe.l2_sp, 1.0)
+        for parameter, start in self._pulled:
+            parameter.lerp_(start, share)
 
     def _mean(self, found: list[dict[str, Tensor]]) -> dict[str, float]:
         mean = torch.stack([torch.stack(list(parts.values())) for parts in found]).mean(0)

@@ -1,6 +1,6 @@
 """A training run: phases, epochs and steps, what is kept of them, and how it goes on."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Generator, Iterator
 from contextlib import closing
 from dataclasses import asdict
 from time import perf_counter
@@ -50,6 +50,8 @@ class Run:
         What learns.
     about
         What the model card says besides scores.
+    fresh
+        Names of the parameters that begin anew, which L2-SP does not hold back.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Run:
         validation: list[Sample],
         model: NucleusModel,
         about: dict[str, Any],
+        fresh: Collection[str] = (),
     ) -> None:
         self.fabric = fabric
         self.recipe = recipe
@@ -75,6 +78,10 @@ class Run:
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         self.model = model.to(fabric.device).to(memory_format=torch.channels_last)
         self._learnable = frozenset(n for n, p in model.named_parameters() if p.requires_grad)
+        self._start: dict[str, torch.Tensor] = {}
+        if recipe.l2_sp:
+            kept = ((n, p) for n, p in self.model.named_parameters() if n not in fresh)
+            self._start = {name: parameter.detach().clone() for name, parameter in kept}
         self._average: AveragedModel | None = None
         if recipe.ema:
             decay = get_ema_multi_avg_fn(recipe.ema)
@@ -104,7 +111,7 @@ class Run:
         self._optimizer = state["optimizer"]
         self.progress = Progress(**state["progress"])
 
-    def steps(self) -> Iterator[Step]:
+    def steps(self) -> Generator[Step]:
         """Yield every step to the end, and keep the state where the generator is closed."""
         try:
             while self.progress.phase < len(self.plans):
@@ -149,7 +156,9 @@ class Run:
                 yield step
 
     def _begin(self, plan: Plan) -> Learner:
-        learner = Learner(self.fabric, self.model, self.recipe, plan.phase, self._learnable)
+        learner = Learner(
+            self.fabric, self.model, self.recipe, plan.phase, self._learnable, self._start
+        )
         if self.progress.phase_step and self._optimizer:
             try:
                 learner.optimizer.load_state_dict(self._optimizer)
