@@ -38,6 +38,11 @@ class Box:
             max(self.y1, other.y1),
         )
 
+    def meets(self, other: "Box") -> bool:
+        """Tell whether the two share a pixel."""
+        wide = self.x0 < other.x1 and other.x0 < self.x1
+        return wide and self.y0 < other.y1 and other.y0 < self.y1
+
     def grown(self, margin: int, within: "Box") -> "Box":
         """Return the box with a margin on all sides, cut at `within`."""
         return Box(

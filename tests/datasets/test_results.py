@@ -11,6 +11,7 @@ from napari_nucleus.datasets import UNKNOWN, Source, find_types, load_source
 from napari_nucleus.errors import UserError
 from napari_nucleus.measure import measure
 from napari_nucleus.result import ResultWriter
+from napari_nucleus.slides import slide_from_arrays
 from tests.edits.folder import TYPES, squares
 
 LABELS = squares(48, 80)
@@ -92,3 +93,26 @@ def test_image_that_moved_is_told(path: Path) -> None:
     tifffile.imwrite(image, np.zeros((10, 10, 3), np.uint8))
     with pytest.raises(UserError, match=r"slide\.tif is not the image that .* was made from"):
         load_source(Source(path))
+
+
+def test_regions_that_overlap_are_one_sample(path: Path) -> None:
+    """So that no nucleus is both learned from and judged by."""
+    first, second, apart = (0, 0, 30, 30), (20, 20, 50, 40), (60, 0, 80, 48)
+    review(path, first, apart, second)
+    joint, other = load_source(Source(path))
+    assert (joint.name, other.name) == ("slide_x0_y0", "slide_x60_y0")
+    seen = np.zeros((40, 50), bool)
+    seen[:30, :30] = seen[20:40, 20:50] = True
+    assert np.array_equal(joint.labels > 0, seen & (LABELS[:40, :50] > 0))
+    assert joint.ignored is not None
+    assert np.array_equal(joint.ignored, ~seen)
+    assert other.ignored is None
+
+
+def test_image_may_be_given(path: Path) -> None:
+    review(path, FIRST)
+    (path.parents[1] / "slide.tif").unlink()
+    pixels = np.full((48, 80, 3), 7, np.uint8)
+    (sample,) = load_source(Source(path, image=slide_from_arrays([pixels])))
+    assert np.array_equal(sample.image, pixels[:30, :40])
+    assert sample.mpp == 0.5

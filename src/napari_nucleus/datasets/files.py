@@ -46,7 +46,7 @@ class Layout:
 
     @classmethod
     def of(cls, root: Path) -> Self:
-        """List a folder.
+        """List a folder, or a GeoJSON file with the images beside it.
 
         Raises
         ------
@@ -54,6 +54,9 @@ class Layout:
             If there is no such folder.
         """
         root = root.absolute()
+        if root.suffix == ".geojson" and root.is_file():
+            beside = (file for file in root.parent.iterdir() if file.suffix != ".geojson")
+            return cls(root.parent, tuple(sorted([root, *filter(Path.is_file, beside)])))
         if not root.is_dir():
             raise UserError(f"{root} is no folder: name one that holds annotated images.")
         if root.suffix in _CLOSED:

@@ -1,14 +1,19 @@
 """Our own result folders: what was segmented, corrected and marked as reviewed."""
 
 from collections.abc import Iterator
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
+
+import numpy as np
 
 from napari_nucleus.datasets.files import Layout
 from napari_nucleus.datasets.format import AnnotatedImage, Format, Record
 from napari_nucleus.datasets.source import Source
 from napari_nucleus.edits import reviewed_regions
+from napari_nucleus.edits.edit import Region
 from napari_nucleus.result import open_result
+from napari_nucleus.slides import Slide
+from napari_nucleus.tiles import Box
 
 _UNTYPED = "nucleus"
 """What nuclei are called by a model that knows no types."""
@@ -20,20 +25,35 @@ def _results(layout: Layout) -> list[Path]:
 
 def _records(source: Source, layout: Layout) -> Iterator[Record]:
     for path in _results(layout):
-        for box in reviewed_regions(path):
-            name = f"{path.stem}_x{box[0]}_y{box[1]}"
-            yield Record(name, "", path, partial(_read, path, box))
+        for regions in _apart(reviewed_regions(path)):
+            frame = reduce(Box.union, regions)
+            name = f"{path.stem}_x{frame.x0}_y{frame.y0}"
+            yield Record(name, "", path, partial(_read, path, frame, regions, source.image))
 
 
-def _read(path: Path, box: tuple[int, int, int, int]) -> AnnotatedImage:
+def _apart(regions: list[Region]) -> list[list[Box]]:
+    """Put regions that overlap together, so that no nucleus is in two samples."""
+    groups: list[list[Box]] = []
+    for region in regions:
+        box = Box(*region)
+        meeting = [group for group in groups if any(map(box.meets, group))]
+        groups = [group for group in groups if group not in meeting]
+        groups.append([box, *(one for group in meeting for one in group)])
+    return groups
+
+
+def _read(path: Path, frame: Box, regions: list[Box], image: Slide | None) -> AnnotatedImage:
     result = open_result(path)
-    slide = result.open_image()
-    x0, y0, x1, y1 = box
-    place = (x0, y0, x1 - x0, y1 - y0)
+    slide = image or result.open_image()
+    place = (frame.x0, frame.y0, frame.width, frame.height)
+    unseen = np.ones((frame.height, frame.width), bool)
+    for box in regions:
+        unseen[box.y0 - frame.y0 : box.y1 - frame.y0, box.x0 - frame.x0 : box.x1 - frame.x0] = False
+    labels = np.where(unseen, 0, result.read_labels(*place))
     table = result.table()
     table = table[table["type"] != _UNTYPED]
     types = dict(zip(table["label"].tolist(), table["type"].tolist(), strict=True))
-    return AnnotatedImage(slide.read(*place), result.read_labels(*place), types, mpp=slide.mpp)
+    return AnnotatedImage(slide.read(*place), labels, types, ignored=unseen, mpp=result.mpp)
 
 
 def _find_types(source: Source, layout: Layout) -> set[str]:

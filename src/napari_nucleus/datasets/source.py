@@ -4,10 +4,11 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, InstanceOf
 from pydantic.dataclasses import dataclass
 
 from napari_nucleus.datasets.sample import Sample
+from napari_nucleus.slides import Slide
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -36,6 +37,8 @@ class Source:
         several.
     share
         Share of the training patches that come from it, relative to the others.
+    image
+        Of a result folder: its image, where that is in no file.
     """
 
     path: Path
@@ -47,6 +50,7 @@ class Source:
     labels: str = "labels"
     doubtful: str | None = None
     share: Annotated[float, Field(ge=0)] = 1.0
+    image: InstanceOf[Slide] | None = None
 
 
 def is_held_out(source: Source, sample: Sample) -> bool:
