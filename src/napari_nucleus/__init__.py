@@ -11,15 +11,17 @@ if TYPE_CHECKING:
     from napari_nucleus.evaluation import evaluate
     from napari_nucleus.inference import segment
     from napari_nucleus.models import create_model
+    from napari_nucleus.retraining.loop import retrain
     from napari_nucleus.slides import open_slide
     from napari_nucleus.training import train
 
-__all__ = ["create_model", "evaluate", "open_slide", "segment", "train"]
+__all__ = ["create_model", "evaluate", "open_slide", "retrain", "segment", "train"]
 
 _HOMES = {
     "create_model": "models",
     "evaluate": "evaluation",
     "open_slide": "slides",
+    "retrain": "retraining.loop",
     "segment": "inference",
     "train": "training",
 }

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -43,18 +44,24 @@ def draw_curves(log: Path, path: Path) -> None:
     UserError
         If it cannot be written.
     """
-    with log.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_log(log)
     figure = Figure(figsize=(10, 4), layout="constrained")
     FigureCanvasAgg(figure)  # no window, whatever else uses matplotlib
     left, right = figure.subplots(1, 2, sharex=True)
-    _draw_losses(left, rows)
-    _draw_scores(right, rows)
+    draw_losses(left, rows)
+    draw_scores(right, rows)
     with replacing(path) as part:
         figure.savefig(part, dpi=150, format="png")
 
 
-def _draw_losses(axes: Axes, rows: list[dict[str, str]]) -> None:
+def read_log(log: Path) -> list[dict[str, str]]:
+    """Read the ``log.csv`` of a run, a row for every step."""
+    with log.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def draw_losses(axes: Axes, rows: list[dict[str, str]]) -> None:
+    """Draw the losses of every branch over epochs."""
     epochs = np.array([int(row["epoch"]) for row in rows])
     shown = np.unique(epochs)
     for branch in (key for key in rows[0] if key not in _NO_LOSS):
@@ -67,26 +74,28 @@ def _draw_losses(axes: Axes, rows: list[dict[str, str]]) -> None:
     _finish(axes)
 
 
-def _draw_scores(axes: Axes, rows: list[dict[str, str]]) -> None:
+def draw_scores(axes: Axes, rows: list[dict[str, str]]) -> None:
+    """Draw the validation scores over epochs, in the colour of text the one that decides."""
     validated = [row for row in rows if row["scores"]]
     epochs = [int(row["epoch"]) for row in validated]
     scores = [json.loads(row["scores"]) for row in validated]
-    curves = {key: [_over_datasets(of, key) for of in scores] for key in ("aji", "pq", "f1")}
+    curves = {key: [over_datasets(of, key) for of in scores] for key in ("aji", "pq", "f1")}
     for key, values in curves.items():
         if not np.isnan(values).all():
             axes.plot(epochs, values, ".-", label=_SCORES[key], color=_COLORS[key])
     chosen = [of["score"] for of in scores]
     best = int(np.argmax(chosen))
+    ink = rcParams["text.color"]
     label = f"score, best {chosen[best]:.3f}"
-    axes.plot(epochs, chosen, ".-", label=label, color="black", linewidth=2)
-    axes.plot(epochs[best], chosen[best], "o", color="black", markersize=9, markerfacecolor="none")
+    axes.plot(epochs, chosen, ".-", label=label, color=ink, linewidth=2)
+    axes.plot(epochs[best], chosen[best], "o", color=ink, markersize=9, markerfacecolor="none")
     axes.set(title="Validation", ylabel="score")
     axes.set_ylim(0, 1)
     _finish(axes)
 
 
-def _over_datasets(scores: dict[str, Any], key: str) -> float:
-    """Return a score's mean over datasets, and over types where each has its own."""
+def over_datasets(scores: dict[str, Any], key: str) -> float:
+    """Return a validation score's mean over datasets, and over types where each has its own."""
     found = (of[key] for of in scores["datasets"].values() if key in of)
     return mean(mean(of.values()) if isinstance(of, dict) else of for of in found)
 

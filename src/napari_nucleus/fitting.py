@@ -1,6 +1,6 @@
 """Constants of the post-processing, chosen on annotated images that were not trained on."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
 from napari_nucleus.datasets import Sample
@@ -44,8 +44,21 @@ def fit_instances(model: NucleusModel, samples: Sequence[Sample]) -> dict[str, A
     Returns
     -------
     dict
-        What `NucleusModel.instances` is to be. No worse on these samples than the published ones.
+        What `NucleusModel.instances` is to be. No worse on these samples than the model's own
+        constants, or the published ones where it has none.
     """
+    steps = fit_steps(model, samples)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            return stop.value
+
+
+def fit_steps(
+    model: NucleusModel, samples: Sequence[Sample]
+) -> Generator[None, None, dict[str, Any]]:
+    """Do as `fit_instances`, and yield after every try."""
     maps = predict_maps(model, samples)
     before = model.instances
 
@@ -57,14 +70,17 @@ def fit_instances(model: NucleusModel, samples: Sequence[Sample]) -> dict[str, A
         return mean(map(mean, by_dataset.values()))
 
     try:
-        best: dict[str, Any] = dict(PUBLISHED)
+        best: dict[str, Any] = {**PUBLISHED, **before}
         highest = quality(best)
         for _ in range(_SWEEPS):
             last = dict(best)
             for key, values in CHOICES.items():
                 for value in values:
-                    if value != best[key] and (found := quality({**best, key: value})) > highest:
+                    if value == best[key]:
+                        continue
+                    if (found := quality({**best, key: value})) > highest:
                         highest, best = found, {**best, key: value}
+                    yield
             if best == last:
                 break
     finally:

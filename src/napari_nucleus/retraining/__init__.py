@@ -1,0 +1,17 @@
+"""A better model from reviewed regions, within minutes.
+
+What to do is told here; `loop` does it, with torch.
+"""
+
+from napari_nucleus.retraining.job import EPOCHS, LEARNING_RATES, Retraining
+from napari_nucleus.retraining.runs import interrupted_run, new_run, read_job, use_model
+
+__all__ = [
+    "EPOCHS",
+    "LEARNING_RATES",
+    "Retraining",
+    "interrupted_run",
+    "new_run",
+    "read_job",
+    "use_model",
+]

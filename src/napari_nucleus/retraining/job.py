@@ -1,0 +1,94 @@
+"""What a retraining is told, and the recipe that makes it quick."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from napari_nucleus.checkpoints import DEFAULT_MODEL
+from napari_nucleus.recipe import Phase, Recipe
+
+if TYPE_CHECKING:
+    from napari_nucleus.models import NucleusModel
+
+LEARNING_RATES = {"types": 1e-3, "decoder": 3e-4, "all": 1e-4}
+"""Peak learning rate by what is trained."""
+
+EPOCHS = 12
+
+PATCH = 128
+"""Side of a patch in pixels of the network."""
+_BATCH = 4
+_EPOCH = 64
+"""Patches in an epoch, where fewer would cover the images once."""
+_VIEWS = 4
+"""Augmented views of a patch: each passes a frozen encoder once."""
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Retraining:
+    """What to retrain, and on what.
+
+    Attributes
+    ----------
+    data
+        Result folders with reviewed regions, dataset folders, QuPath GeoJSON files beside their
+        images.
+    model
+        Name or file of the checkpoint to start from.
+    types
+        Names of the types that the new model knows; None keeps those of the old one. The type
+        branch begins anew where they differ.
+    train
+        What learns: ``"types"`` (the type branch), ``"decoder"`` (all but the encoder, whose
+        features are computed once) or ``"all"``.
+    epochs
+        Of at least 64 patches, and of as many as cover the images once.
+    lr
+        Peak learning rate; None takes the one of `LEARNING_RATES`.
+    device
+        ``"cpu"``, ``"cuda"``, …; None takes the GPU where there is one.
+    """
+
+    data: tuple[Path, ...]
+    model: str = DEFAULT_MODEL
+    types: tuple[str, ...] | None = None
+    train: Literal["types", "decoder", "all"] = "decoder"
+    epochs: Annotated[int, Field(gt=0)] = EPOCHS
+    lr: Annotated[float, Field(gt=0)] | None = None
+    device: str | None = None
+
+    def recipe(self, model: "NucleusModel", tiles: int) -> Recipe:
+        """Return the recipe of the training run.
+
+        Parameters
+        ----------
+        model
+            What is trained.
+        tiles
+            Patches that cover the training training images once.
+        """
+        lr = self.lr or LEARNING_RATES[self.train]
+        phase = Phase(
+            epochs=self.epochs,
+            batch=_BATCH,
+            lr=lr,
+            train=self.train,
+            views=0 if self.train == "all" else _VIEWS,
+        )
+        return Recipe(
+            model=model.name,
+            options=model.options,
+            types=model.types,
+            mpp=model.mpp,
+            patch=PATCH,
+            warmup=10,
+            weight_decay=0,
+            l2_sp=10,
+            freeze_norm=True,
+            ema=0.98,
+            validate_every=1,
+            epoch=max(_EPOCH, tiles),
+            phases=(phase,),
+        )

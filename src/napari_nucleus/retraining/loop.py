@@ -1,0 +1,276 @@
+"""A retraining from beginning to end, step by step."""
+
+from collections import Counter
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Self, TypeVar
+
+import torch
+
+from napari_nucleus.checkpoints import load_checkpoint, read_card, save_checkpoint
+from napari_nucleus.curves import draw_curves
+from napari_nucleus.datasets import Sample, Source
+from napari_nucleus.fitting import fit_steps
+from napari_nucleus.models import NucleusModel
+from napari_nucleus.recipe import Recipe
+from napari_nucleus.retraining.job import PATCH, Retraining
+from napari_nucleus.retraining.judgement import (
+    Picture,
+    agreement,
+    find_nuclei,
+    old_sample,
+    overall,
+    take_picture,
+)
+from napari_nucleus.retraining.material import Material, check, count_shaped, read_material
+from napari_nucleus.retraining.runs import SAMPLES, alone, forget_state, save_job
+from napari_nucleus.retraining.start import with_types
+from napari_nucleus.slides import Slide
+from napari_nucleus.training import Step
+from napari_nucleus.training.fabric import start_fabric
+from napari_nucleus.training.folder import RunFolder
+from napari_nucleus.training.patches import Patches
+from napari_nucleus.training.plan import plan
+from napari_nucleus.training.run import Run
+from napari_nucleus.training.split import count_images, count_tiles
+from napari_nucleus.validation import validate
+
+T = TypeVar("T")
+
+_FIT = 500
+"""Nuclei held out from which on the constants of the post-processing are fitted to them."""
+
+_SEED = 0
+
+
+@dataclass(frozen=True)
+class Update:
+    """What a retraining tells.
+
+    Attributes
+    ----------
+    step
+        The step that was taken; None before the first and after the last.
+    scores
+        Of the held-out part (`overall`): of the model to start from before the first step, then
+        after every epoch. None in between.
+    picture
+        A held-out place, with every scores.
+    seconds_left
+        Until the end, by the steps so far; None while there are none.
+    """
+
+    step: Step | None = None
+    scores: dict[str, float] | None = None
+    picture: Picture | None = None
+    seconds_left: float | None = None
+
+
+@dataclass(frozen=True)
+class Retrained:
+    """What a retraining has made.
+
+    Attributes
+    ----------
+    checkpoint
+        The best model so far, by the score of the held-out part.
+    before, after
+        Scores of the held-out part (`overall`), of the model to start from and of this one.
+    old
+        How much the two agree on tissue that was not trained on (`old_sample`), from 0 to 1; None
+        where the retraining did not come to its end.
+    """
+
+    checkpoint: Path
+    before: dict[str, float]
+    after: dict[str, float]
+    old: float | None
+
+    @classmethod
+    def read(cls, out: Path) -> Self | None:
+        """Return what a run has made so far; None while there is nothing.
+
+        Raises
+        ------
+        UserError
+            If its checkpoint is damaged.
+        """
+        path = out / "best.safetensors"
+        if not path.exists():
+            return None
+        card = read_card(path)["card"]
+        before, after = overall(card["scores_before"]), overall(card["scores"])
+        return cls(path, before, after, card.get("old_sample"))
+
+
+def retrain(
+    job: Retraining,
+    out: str | Path,
+    resume: bool = False,
+    images: Mapping[Path, Slide] | None = None,
+) -> Retrained:
+    """Retrain a model on reviewed regions, to the end.
+
+    Parameters and errors are those of `retrain_steps`.
+    """
+    steps = retrain_steps(job, out, resume, images)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            return stop.value
+
+
+def retrain_steps(
+    job: Retraining,
+    out: str | Path,
+    resume: bool = False,
+    images: Mapping[Path, Slide] | None = None,
+) -> Generator[Update, None, Retrained]:
+    """Retrain a model on reviewed regions, step by step.
+
+    Everything is read before the first update, and kept in `out`: what happens to the data
+    afterwards does not matter. Against forgetting what it knew, the model is pulled back to the
+    weights that it starts from (L2-SP, Li et al. 2018), and its batch normalisation keeps their
+    statistics.
+
+    Parameters
+    ----------
+    job
+        What to do.
+    out
+        Folder of the run: what `training.train_steps` leaves, ``retraining.json`` and
+        ``samples.npz``.
+    resume
+        Go on with the run in `out`, which was made for the same job.
+    images
+        Result folder to its image, of results whose image is in no file.
+
+    Yields
+    ------
+    Update
+        Before the first step, after every step, and now and then while the end is prepared. A run
+        pauses while nobody asks for the next one; closing the generator keeps what was learned.
+
+    Returns
+    -------
+    Retrained
+        As the generator's value.
+
+    Raises
+    ------
+    UserError
+        If the model or the data cannot be used, something is missing (`material.check`), `out`
+        holds another run, the loss stops being a number, or something cannot be written.
+    """
+    out = Path(out)
+    fabric = start_fabric(job.device)
+    folder = RunFolder(out, resume)
+    start = load_checkpoint(job.model)
+    types = start.types if job.types is None else job.types
+    if resume:
+        material = Material.load(out / SAMPLES)
+    else:
+        material = read_material(job.data, types, start.mpp, images)
+        check(material, types, start.types, job.train)
+    with alone(out):
+        if not resume:
+            material.save(out / SAMPLES)
+            save_job(job, out)
+        torch.manual_seed(_SEED)
+        model, fresh = with_types(start, types)
+        model.to(fabric.device)
+        recipe = job.recipe(model, count_tiles(material.training, PATCH))
+        before = validate(model, material.validation)
+        yield Update(scores=overall(before), picture=take_picture(model, material.validation))
+        run = Run(
+            fabric,
+            recipe,
+            folder,
+            Patches(recipe, material.training, _sources(material), fabric),
+            plan(recipe, recipe.epoch, fabric.world_size),
+            material.validation,
+            model,
+            _about(job, start, recipe, material, before),
+            fresh,
+        )
+        if resume:
+            run.restore()
+        with closing(_train(run, material.validation)) as steps:
+            yield from steps
+        yield from _finish(folder, start.to(fabric.device), material.validation)
+    made = Retrained.read(out)
+    assert made is not None
+    return made
+
+
+def _about(
+    job: Retraining,
+    start: NucleusModel,
+    recipe: Recipe,
+    material: Material,
+    before: dict[str, Any],
+) -> dict[str, Any]:
+    """Return what the card of the new model says besides its scores."""
+    return {
+        **{key: start.card[key] for key in ("licence", "credit") if key in start.card},
+        "started from": f"{job.model} ({start.sha256[:16]})",
+        "version": version("napari-nucleus"),
+        "data": count_images(material.training, material.validation),
+        "recipe": asdict(recipe),
+        "scores_before": before,
+    }
+
+
+def _train(run: Run, validation: Sequence[Sample]) -> Generator[Update]:
+    spent = 0.0
+    began = perf_counter()
+    with closing(run.steps()) as steps:
+        for done, step in enumerate(steps, 1):
+            scores = picture = None
+            if step.scores:
+                scores = overall(step.scores)
+                picture = take_picture(run.kept.eval(), validation)
+            spent += perf_counter() - began
+            yield Update(step, scores, picture, spent / done * (step.total - step.step))
+            began = perf_counter()
+
+
+def _finish(
+    folder: RunFolder, start: NucleusModel, validation: Sequence[Sample]
+) -> Generator[Update]:
+    """Fit the best model's constants, where enough is held out, and compare it on old tissue."""
+    chosen = load_checkpoint(folder.best).to(next(start.parameters()).device)
+    if count_shaped(validation) >= _FIT:
+        fitting = fit_steps(chosen, validation)
+        chosen.instances = yield from _quietly(fitting)
+        chosen.card["scores"] = validate(chosen, validation)
+    yield Update()
+    image = old_sample(chosen.mpp)
+    seen = find_nuclei(start, image)
+    yield Update()
+    chosen.card["old_sample"] = agreement(seen, find_nuclei(chosen, image))
+    save_checkpoint(folder.best, chosen)
+    draw_curves(folder.log, folder.curves)
+    forget_state(folder.path)
+
+
+def _quietly(steps: Generator[None, None, T]) -> Generator[Update, None, T]:
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            return stop.value
+        yield Update()
+
+
+def _sources(material: Material) -> list[Source]:
+    """Return where patches come from, as often as there is tissue."""
+    areas: Counter[str] = Counter()
+    for sample in material.training:
+        areas[sample.dataset] += sample.labels.size
+    return [Source(path=Path(name), share=area) for name, area in areas.items()]

@@ -1,0 +1,142 @@
+"""Where retrainings are kept, how one goes on, and how its model gets a name."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+import platformdirs
+from filelock import FileLock, Timeout
+from pydantic import TypeAdapter, ValidationError
+
+from napari_nucleus.checkpoints import list_checkpoints, trained_dir
+from napari_nucleus.errors import UserError
+from napari_nucleus.files import replacing, write_errors
+from napari_nucleus.retraining.job import Retraining
+
+SAMPLES = "samples.npz"
+"""What a run learns from and is judged by."""
+
+_JOB, _STATE, _LOCK = "retraining.json", "state.pt", "run.lock"
+
+_ADAPTER = TypeAdapter(Retraining)
+
+
+def runs_dir() -> Path:
+    """Return the folder in which a user's retrainings are kept."""
+    return platformdirs.user_data_path("napari-nucleus") / "runs"
+
+
+def new_run() -> Path:
+    """Return a folder for a run, and give up the runs that were broken off.
+
+    Their best models stay; what they could go on from, which is large, goes.
+    """
+    while (earlier := interrupted_run()) is not None:
+        forget_state(earlier)
+    name = f"{datetime.now():%Y-%m-%d %H.%M.%S}"
+    path, number = runs_dir() / name, 1
+    while path.exists():
+        number += 1
+        path = runs_dir() / f"{name} ({number})"
+    return path
+
+
+def interrupted_run() -> Path | None:
+    """Return the latest run that was broken off and can go on; None without one."""
+    runs = sorted(runs_dir().glob("*"), reverse=True)
+    return next((path for path in runs if read_job(path) and not _is_locked(path)), None)
+
+
+def forget_state(run: Path) -> None:
+    """Remove what a run could go on from."""
+    for name in (_STATE, SAMPLES):
+        (run / name).unlink(missing_ok=True)
+
+
+def save_job(job: Retraining, run: Path) -> None:
+    """Write down what a run is about.
+
+    Raises
+    ------
+    UserError
+        If it cannot be written.
+    """
+    with replacing(run / _JOB) as part:
+        part.write_bytes(_ADAPTER.dump_json(job, indent=1))
+
+
+def read_job(run: Path) -> Retraining | None:
+    """Return what a run that can go on is about; None where none can."""
+    try:
+        job = _ADAPTER.validate_json((run / _JOB).read_bytes())
+    except (OSError, ValidationError):
+        return None
+    return job if (run / _STATE).exists() else None
+
+
+@contextmanager
+def alone(run: Path) -> Iterator[None]:
+    """Keep others away from a run.
+
+    Raises
+    ------
+    UserError
+        If another window or process trains there, or the folder cannot be written to.
+    """
+    with write_errors(run):
+        run.mkdir(parents=True, exist_ok=True)
+        # a window may close what a thread has opened
+        lock = FileLock(run / _LOCK, thread_local=False)
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            raise UserError(f"{run} is being trained in by another window.") from None
+    try:
+        yield
+    finally:
+        lock.release()
+        Path(lock.lock_file).unlink(missing_ok=True)
+
+
+def _is_locked(run: Path) -> bool:
+    if not (run / _LOCK).exists():
+        return False
+    try:
+        with FileLock(run / _LOCK, blocking=False):
+            return False
+    except Timeout:
+        return True
+
+
+def use_model(checkpoint: Path, name: str) -> Path:
+    """Put a model among those that are found by name.
+
+    Parameters
+    ----------
+    checkpoint
+        What a retraining made.
+    name
+        Letters, digits, spaces, ``.``, ``-`` and ``_``.
+
+    Returns
+    -------
+    Path
+        The copy.
+
+    Raises
+    ------
+    UserError
+        If the name is none or taken, or the copy cannot be written.
+    """
+    name = name.strip()
+    if not re.fullmatch(r"\w[\w .-]*", name):
+        raise UserError("Name the model with letters, digits, spaces, dots, - and _.")
+    if name in list_checkpoints():
+        raise UserError(f"There is a model {name!r} already: choose another name.")
+    path = trained_dir() / f"{name}.safetensors"
+    with replacing(path) as part:
+        shutil.copyfile(checkpoint, part)
+    return path

@@ -1,0 +1,302 @@
+"""From reviewed regions to a better model."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from napari_nucleus.checkpoints import load_checkpoint, save_checkpoint
+from napari_nucleus.datasets import UNKNOWN, Sample
+from napari_nucleus.errors import UserError
+from napari_nucleus.export import write_geojson
+from napari_nucleus.models import NucleusModel, create_model, registry
+from napari_nucleus.result import open_result
+from napari_nucleus.retraining import Retraining, judgement, read_job
+from napari_nucleus.retraining.judgement import agreement, take_picture
+from napari_nucleus.retraining.loop import retrain, retrain_steps
+from napari_nucleus.retraining.material import Material, check, hold_out, read_material
+from napari_nucleus.retraining.start import with_types
+from tests.edits.folder import open_session, picture, squares, write_result
+from tests.tissue import TYPES, tissue, write_dataset
+from tests.training.tiny import Tiny
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a small picture of tissue."""
+    monkeypatch.setitem(registry._BUILDERS, "tiny", Tiny)
+    monkeypatch.setattr(judgement, "colon", lambda: picture(96, 96, 0.5))
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    images = {name: tissue(160, 160, seed, 3e-3) for seed, name in enumerate("abcd")}
+    return write_dataset(tmp_path / "made", images)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Path:
+    """An untrained model."""
+    torch.manual_seed(3)
+    model = create_model("tiny", TYPES)
+    model.mpp = 0.5
+    model.instances = {"np_threshold": 0.45}
+    model.card = {"licence": "CC0"}
+    save_checkpoint(tmp_path / "start.safetensors", model)
+    return tmp_path / "start.safetensors"
+
+
+@pytest.fixture
+def job(data: Path, start: Path) -> Retraining:
+    return Retraining(data=(data,), model=str(start), epochs=2, lr=2e-2, train="all", device="cpu")
+
+
+def test_model_gets_better(job: Retraining, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    updates = list(retrain_steps(job, out))
+    first, *steps = updates[: 1 + 2 * 16]
+    assert first.step is None
+    assert first.scores is not None
+    assert [one.step.step for one in steps if one.step] == list(range(1, 33))
+    assert [i for i, one in enumerate(steps, 1) if one.scores] == [16, 32]
+    assert all((one.scores is None) == (one.picture is None) for one in updates)
+    losses = [one.step.losses["np"] for one in steps if one.step]
+    assert np.mean(losses[-8:]) < 0.95 * np.mean(losses[:8])
+    left = [one.seconds_left for one in steps if one.seconds_left is not None]
+    assert len(left) == 32
+    assert left[-1] == 0 < left[0]
+    assert not any(one.step for one in updates[33:])
+
+
+def test_made_model_tells_where_it_comes_from(job: Retraining, tmp_path: Path) -> None:
+    made = retrain(replace(job, epochs=1), tmp_path / "out")
+    assert made.checkpoint == tmp_path / "out" / "best.safetensors"
+    assert made.before.keys() >= {"pq", "aji"}
+    assert made.old is not None
+    assert 0 <= made.old <= 1
+    model = load_checkpoint(made.checkpoint)
+    assert (model.name, model.types, model.mpp) == ("tiny", TYPES, 0.5)
+    assert model.instances == {"np_threshold": 0.45}  # too little is held out to fit others
+    assert model.card["licence"] == "CC0"
+    assert model.card["started from"].startswith(f"{job.model} (")
+    assert model.card["data"] == {"made": {"training": 3, "validation": 1}}
+    # what could go on is not kept
+    left = {file.name for file in (tmp_path / "out").iterdir()}
+    assert left == {
+        *("best.safetensors", "last.safetensors", "log.csv", "curves.png", "retraining.json")
+    }
+    assert read_job(tmp_path / "out") is None
+
+
+def test_broken_run_goes_on_without_its_data(job: Retraining, tmp_path: Path) -> None:
+    whole = retrain(job, tmp_path / "whole")
+    steps = retrain_steps(job, tmp_path / "broken")
+    for _ in range(20):
+        next(steps)
+    steps.close()
+    for file in job.data[0].rglob("*.*"):
+        file.unlink()
+    found = read_job(tmp_path / "broken")
+    assert found == job
+    made = retrain(found, tmp_path / "broken", resume=True)
+    assert (made.before, made.after, made.old) == (whole.before, whole.after, whole.old)
+    one, other = (load_file(of.checkpoint) for of in (whole, made))
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+@pytest.mark.parametrize(("train", "learns"), [("decoder", {"np", "hv", "tp"}), ("types", {"tp"})])
+def test_only_what_is_to_be_trained_changes(
+    job: Retraining, tmp_path: Path, train: Any, learns: set[str]
+) -> None:
+    made = retrain(replace(job, train=train, epochs=1), tmp_path / "out")
+    before, after = load_file(job.model), load_file(made.checkpoint)
+    changed = {key.partition(".")[0] for key in before if not torch.equal(before[key], after[key])}
+    assert changed == learns
+
+
+def test_starting_model_keeps_its_statistics_and_is_left_alone(
+    job: Retraining, start: Path, tmp_path: Path
+) -> None:
+    content = start.read_bytes()
+    made = retrain(replace(job, epochs=1), tmp_path / "out")
+    before, after = load_file(start), load_file(made.checkpoint)
+    for key in ("encoder.1.running_mean", "encoder.1.running_var"):
+        assert torch.equal(before[key], after[key])
+    assert not torch.equal(before["encoder.1.weight"], after["encoder.1.weight"])
+    assert start.read_bytes() == content
+
+
+def test_classes_may_be_others(job: Retraining, tmp_path: Path) -> None:
+    model = create_model("tiny", ["pale", "round"])
+    save_checkpoint(Path(job.model), model)
+    made = retrain(replace(job, types=TYPES, epochs=1), tmp_path / "out")
+    assert load_checkpoint(made.checkpoint).types == TYPES
+
+
+def heads(model: NucleusModel) -> torch.Tensor:
+    assert isinstance(model, Tiny)
+    assert model.tp is not None
+    return model.tp.weight.detach()
+
+
+def test_known_types_keep_their_place_in_the_head() -> None:
+    old = create_model("tiny", ["a", "b", "c"])
+    new, fresh = with_types(old, ["c", "d", "a"])
+    assert fresh == {"tp.weight", "tp.bias"}
+    assert torch.equal(heads(new)[[0, 1, 3]], heads(old)[[0, 3, 1]])
+    assert not any(torch.equal(heads(new)[2], row) for row in heads(old))
+    kept, untouched = new.state_dict(), old.state_dict()
+    for key in kept.keys() - fresh:
+        assert torch.equal(kept[key], untouched[key])
+
+
+def test_types_come_and_go() -> None:
+    old = create_model("tiny", [])
+    new, fresh = with_types(old, ["a"])
+    assert fresh == {"tp.weight", "tp.bias"}
+    assert len(heads(new)) == 2
+    none, fresh = with_types(new, [])
+    assert (none.types, fresh) == ((), frozenset())
+    same, fresh = with_types(new, ["a"])
+    assert same is not new
+    assert fresh == frozenset()
+    assert torch.equal(heads(same), heads(new))
+
+
+def sample(name: str, nuclei: int, types: list[int] | None = None) -> Sample:
+    """A region with so many nuclei, of which some have a type."""
+    labels = squares(8 * 16, 16 * max(-(-nuclei // 8), 1))
+    labels[labels > nuclei] = 0
+    kinds = np.zeros(int(labels.max()) + 1, np.uint8)
+    kinds[1:] = np.resize(types or [UNKNOWN], len(kinds) - 1)
+    image = np.zeros((*labels.shape, 3), np.uint8)
+    return Sample(name, "made", image, labels, kinds, np.zeros(len(kinds), bool), 0.5)
+
+
+def test_whole_regions_are_held_out() -> None:
+    samples = [sample(str(n), n) for n in (10, 50, 20, 40, 30, 60, 80, 70, 100, 90)]
+    material = hold_out(samples)
+    assert [one.name for one in material.validation] == ["30", "80"]
+    assert len(material.training) == 8
+    assert not {one.name for one in material.training} & {"30", "80"}
+    assert [one.name for one in hold_out(samples[:2]).validation] == ["10"]
+
+
+def test_the_only_region_is_parted() -> None:
+    whole = sample("a", 80)
+    (first,), (last,) = vars(hold_out([whole])).values()
+    assert (first.labels.shape, last.labels.shape) == ((128, 128), (128, 32))
+    assert np.array_equal(np.hstack([first.labels, last.labels]), whole.labels)
+    assert np.array_equal(np.hstack([first.image, last.image]), whole.image)
+
+
+@pytest.mark.parametrize(
+    ("training", "validation", "options", "line"),
+    [
+        ((30, [1, 2]), (10, [1]), {}, "40 nuclei are annotated: review more regions, until"),
+        ((60, [1, 2]), (0, [1]), {}, "No nucleus is left to judge by: review another region"),
+        ((0, [1, 2]), (60, [1]), {}, "No nucleus is left to learn from: review another region"),
+        ((60, [1]), (10, [1]), {}, "All nuclei to learn from are dark: review some of other"),
+        ((60, [1]), (10, [2]), {"train": "types"}, "All nuclei to learn from are dark"),
+        ((60, None), (10, None), {"train": "types"}, "No nucleus has a class"),
+        ((60, [1]), (10, [1]), {"known": ["dark"]}, "No nucleus to learn from is pale: review"),
+        ((60, [1]), (10, [1]), {"types": ["dark"], "train": "types"}, "there are not two"),
+    ],
+)
+def test_what_is_missing_is_said_before_it_starts(
+    training: tuple, validation: tuple, options: dict, line: str
+) -> None:
+    material = Material([sample("a", *training)], [sample("b", *validation)])
+    with pytest.raises(UserError, match=line):
+        check(material, **{"types": TYPES, "known": TYPES, "train": "decoder", **options})
+
+
+@pytest.mark.parametrize(
+    ("types", "kinds"), [(TYPES, None), ((), None), (("dark",), [1]), (TYPES, [1, 2])]
+)
+def test_what_can_be_learned_passes(types: tuple[str, ...], kinds: list[int] | None) -> None:
+    """Outlines alone, where no nucleus has a class, and a model that knows one class only."""
+    material = Material([sample("a", 60, kinds)], [sample("b", 10, kinds)])
+    check(material, types, TYPES, "decoder")
+
+
+def test_nothing_is_begun_where_something_is_missing(job: Retraining, tmp_path: Path) -> None:
+    few = write_dataset(tmp_path / "few", {"a": tissue(80, 80, 1, 2e-3)})
+    with pytest.raises(UserError, match="nuclei are annotated"):
+        retrain(replace(job, data=(few,)), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def result(tmp_path: Path) -> Path:
+    """A result with 150 nuclei, made from a layer without a file, nothing reviewed."""
+    return write_result(tmp_path / "slide.nucleus", squares(160, 240)).path
+
+
+def test_data_of_all_kinds_go_together(result: Path, data: Path, tmp_path: Path) -> None:
+    with open_session(result) as session:
+        session.mark_reviewed((0, 0, 240, 80))
+        write_geojson(open_result(result), tmp_path / "export" / "b.geojson")
+    pixels = picture(160, 240)
+    Image.fromarray(pixels.read(0, 0, 240, 160)).save(tmp_path / "export" / "b.png")
+    Image.new("L", (8, 8)).save(tmp_path / "export" / "other.png")
+    found = read_material(
+        (result, data, tmp_path / "export" / "b.geojson"), TYPES, 0.5, {result: pixels}
+    )
+    named = {(one.dataset, one.name) for one in (*found.training, *found.validation)}
+    assert named == {
+        ("slide.nucleus", "slide_x0_y0"),
+        *(("made", name) for name in "abcd"),
+        ("b.geojson", "b"),
+    }
+
+
+def test_sets_of_one_name_are_told_apart(data: Path, tmp_path: Path) -> None:
+    other = write_dataset(tmp_path / "deeper" / "made", {"a": tissue(80, 80, 7, 2e-3)})
+    found = read_material((data, other), TYPES, 0.25)
+    named = {(one.dataset, one.name) for one in (*found.training, *found.validation)}
+    assert named == {*(("made", name) for name in "abcd"), ("made (2)", "a")}
+
+
+def test_result_without_reviewed_region_is_told(result: Path) -> None:
+    with pytest.raises(UserError, match=r"slide\.nucleus has no reviewed region: mark one"):
+        read_material((result,), TYPES, 0.5)
+    with pytest.raises(UserError, match="nothing to learn from: add results"):
+        read_material((), TYPES, 0.5)
+
+
+def test_material_is_kept_to_the_last_pixel(data: Path, tmp_path: Path) -> None:
+    found = read_material((data,), TYPES, 0.4)
+    ignored = np.zeros(found.training[0].labels.shape, bool)
+    ignored[3, 4] = True
+    found.training[0] = replace(found.training[0], ignored=ignored)
+    found.save(tmp_path / "samples.npz")
+    again = Material.load(tmp_path / "samples.npz")
+    for part in ("training", "validation"):
+        for one, other in zip(getattr(found, part), getattr(again, part), strict=True):
+            for key, value in vars(one).items():
+                np.testing.assert_array_equal(value, getattr(other, key))
+    (tmp_path / "samples.npz").write_bytes(b"half of it")
+    with pytest.raises(UserError, match="the run cannot go on"):
+        Material.load(tmp_path / "samples.npz")
+
+
+def test_agreement_counts_nuclei_seen_alike() -> None:
+    labels = squares(64, 64)
+    assert agreement(labels, labels) == pytest.approx(1)
+    assert agreement(labels, np.where(labels > 8, labels, 0)) == pytest.approx(8 / 12)
+
+
+def test_picture_shows_the_middle_of_the_richest_region() -> None:
+    poor, rich = sample("a", 40), sample("b", 400)
+    model = create_model("tiny", TYPES).eval()
+    shown = take_picture(model, [poor, rich])
+    assert rich.labels.shape == (128, 800)
+    assert shown.image.shape == (128, 256, 3)
+    assert np.array_equal(shown.true, rich.labels[:, 272:528])
+    assert shown.predicted.shape == (128, 256)
