@@ -101,3 +101,16 @@ def test_scale_may_be_unknown(qtbot: QtBot) -> None:
     assert box.mpp == 0.2527
     box.mpp = None
     assert box.mpp is None
+
+
+def test_model_made_meanwhile_is_in_the_list_when_it_opens(
+    models: ModelBox, home: Path, weights: Path
+) -> None:
+    models.setCurrentText("mine")
+    (home / "data" / "models" / "newer.safetensors").write_bytes(weights.read_bytes())
+    models.showPopup()
+    models.hidePopup()
+    assert models.checkpoint == "mine"
+    models.choose("newer")
+    assert models.checkpoint == "newer"
+    assert models.findText("From file…") == models.count() - 1

@@ -127,12 +127,11 @@ class ModelBox(QComboBox):
     def __init__(self) -> None:
         super().__init__()
         shrinkable(self)
-        for name, path in list_checkpoints().items():
-            self._insert(name, name, path)
-        self.setCurrentIndex(max(self.findText(DEFAULT_MODEL), 0) if self.count() else -1)
         self.setPlaceholderText("Choose a model")
-        self.insertSeparator(self.count())
+        self.insertSeparator(0)
         self.addItem(_FROM_FILE)
+        self.update_choices()
+        self.setCurrentIndex(max(self.findText(DEFAULT_MODEL), 0) if list_checkpoints() else -1)
         self._chosen = self.currentIndex()
         self.activated.connect(self._on_activated)
 
@@ -140,6 +139,23 @@ class ModelBox(QComboBox):
     def checkpoint(self) -> str | None:
         """Name or file of the chosen checkpoint, None where there is none."""
         return self.currentData()
+
+    def update_choices(self) -> None:
+        """Add what can be had by name since."""
+        for name, path in list_checkpoints().items():
+            if self.findData(name) < 0:
+                self._insert(name, name, path)
+
+    def showPopup(self) -> None:
+        """Open the list, with the models that were made meanwhile."""
+        self.update_choices()
+        super().showPopup()
+
+    def choose(self, name: str) -> None:
+        """Choose a model that can be had by name."""
+        self.update_choices()
+        self.setCurrentIndex(self.findData(name))
+        self._chosen = self.currentIndex()
 
     def choose_file(self, path: str | Path) -> None:
         """Add a checkpoint to the choices and choose it.
