@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import platformdirs
 import pytest
 import torch
 from PIL import Image
@@ -16,7 +17,14 @@ from napari_nucleus.errors import UserError
 from napari_nucleus.export import write_geojson
 from napari_nucleus.models import NucleusModel, create_model, registry
 from napari_nucleus.result import open_result
-from napari_nucleus.retraining import Retraining, judgement, read_job
+from napari_nucleus.retraining import (
+    Retraining,
+    interrupted_run,
+    judgement,
+    new_run,
+    read_job,
+    use_model,
+)
 from napari_nucleus.retraining.judgement import agreement, take_picture
 from napari_nucleus.retraining.loop import retrain, retrain_steps
 from napari_nucleus.retraining.material import Material, check, hold_out, read_material
@@ -27,8 +35,10 @@ from tests.training.tiny import Tiny
 
 
 @pytest.fixture(autouse=True)
-def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And a small picture of tissue."""
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a small picture of tissue, and a home of its own."""
+    for kind in ("data", "cache"):
+        monkeypatch.setattr(platformdirs, f"user_{kind}_path", lambda *_: tmp_path / "home")
     monkeypatch.setitem(registry._BUILDERS, "tiny", Tiny)
     monkeypatch.setattr(judgement, "colon", lambda: picture(96, 96, 0.5))
 
@@ -300,3 +310,47 @@ def test_picture_shows_the_middle_of_the_richest_region() -> None:
     assert shown.image.shape == (128, 256, 3)
     assert np.array_equal(shown.true, rich.labels[:, 272:528])
     assert shown.predicted.shape == (128, 256)
+
+
+def left_run(job: Retraining) -> Path:
+    """Return a run that was broken off."""
+    run = new_run()
+    steps = retrain_steps(job, run)
+    next(steps)
+    next(steps)
+    steps.close()
+    return run
+
+
+def test_latest_broken_run_is_found_and_given_up_for_a_new_one(job: Retraining) -> None:
+    assert interrupted_run() is None
+    first = left_run(job)
+    assert interrupted_run() == first
+    second = new_run()
+    assert not second.exists()
+    assert interrupted_run() is None
+    assert {file.name for file in first.iterdir()} == {"log.csv", "retraining.json"}
+
+
+def test_run_is_one_windows_own(job: Retraining) -> None:
+    run = new_run()
+    steps = retrain_steps(job, run)
+    next(steps)
+    next(steps)
+    (run / "state.pt").touch()
+    assert interrupted_run() is None  # it is not broken off
+    with pytest.raises(UserError, match="is being trained in by another window"):
+        retrain(job, run, resume=True)
+    steps.close()
+    assert interrupted_run() == run
+
+
+def test_model_gets_a_name(start: Path) -> None:
+    path = use_model(start, " my model ")
+    assert path.read_bytes() == start.read_bytes()
+    assert load_checkpoint("my model").name == "tiny"
+    with pytest.raises(UserError, match="There is a model 'my model' already"):
+        use_model(start, "my model")
+    for name in ("", "a/b", "../a", ".hidden"):
+        with pytest.raises(UserError, match="Name the model with letters"):
+            use_model(start, name)

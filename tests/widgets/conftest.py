@@ -22,7 +22,7 @@ MakeViewer = Callable[..., Viewer]
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Keep what is written out of the home of the person who runs the tests."""
-    for kind in ("documents", "state", "data"):
+    for kind in ("documents", "state", "data", "cache"):
         monkeypatch.setattr(
             platformdirs, f"user_{kind}_path", lambda *_, kind=kind: tmp_path / "home" / kind
         )

@@ -1,0 +1,76 @@
+"""Losses and validation scores, as they come."""
+
+from pathlib import Path
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
+from matplotlib.figure import Figure
+from napari.utils.theme import get_theme
+
+from napari_nucleus.curves import draw_losses, draw_scores, read_log
+
+_SIZE = (3.0, 4.0)
+"""Inches of 100 pixels."""
+
+
+class LossPlot(FigureCanvasQTAgg):
+    """Draws the log of a run, and the score that it began with.
+
+    Parameters
+    ----------
+    theme
+        Name of napari's theme, whose colours it takes.
+    """
+
+    def __init__(self, theme: str) -> None:
+        super().__init__(Figure(figsize=_SIZE, layout="constrained"))
+        colors = get_theme(theme)
+        ink, ground = colors.text.as_hex(), colors.background.as_hex()
+        self._style: Any = {
+            "font.size": 7,
+            "text.color": ink,
+            "axes.labelcolor": ink,
+            "axes.edgecolor": ink,
+            "axes.facecolor": ground,
+            "xtick.color": ink,
+            "ytick.color": ink,
+            "lines.linewidth": 1,
+        }
+        self.figure.set_facecolor(ground)
+        self.setFixedHeight(round(100 * _SIZE[1]))
+        self.setMinimumWidth(round(60 * _SIZE[0]))
+
+    def show_log(self, log: Path, steps: int, before: dict[str, float]) -> None:
+        """Draw a run.
+
+        Parameters
+        ----------
+        log
+            Its ``log.csv``, which may be being written to.
+        steps
+            Steps that are in there as a whole; 0 draws nothing.
+        before
+            Scores of the model that it started from.
+        """
+        self.figure.clear()
+        rows = read_log(log)[:steps] if steps else []
+        if rows:
+            with rc_context(self._style):
+                upper, lower = self.figure.subplots(2, 1, sharex=True)
+                draw_losses(upper, rows)
+                self._draw_scores(lower, rows, before)
+        self.draw_idle()
+
+    def _draw_scores(
+        self, axes: Axes, rows: list[dict[str, str]], before: dict[str, float]
+    ) -> None:
+        if not any(row["scores"] for row in rows):
+            axes.set_axis_off()
+            return
+        draw_scores(axes, rows)
+        if "pq" in before:
+            color = next(line.get_color() for line in axes.lines if line.get_label() == "PQ")
+            axes.axhline(before["pq"], color=color, linestyle=":", label="PQ before")
+            axes.legend(frameon=False)
