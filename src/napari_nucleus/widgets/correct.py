@@ -22,7 +22,7 @@ from napari_nucleus.errors import UserError
 from napari_nucleus.tiles import Box
 from napari_nucleus.widgets.boxes import WIDTH, ResultBox
 from napari_nucleus.widgets.correcting.adder import Adder
-from napari_nucleus.widgets.correcting.background import in_background
+from napari_nucleus.widgets.correcting.background import Failure, in_background
 from napari_nucleus.widgets.correcting.desk import Desk
 from napari_nucleus.widgets.correcting.opening import ImageMoved, image_of, open_session
 from napari_nucleus.widgets.correcting.outliner import Outliner
@@ -122,18 +122,19 @@ class CorrectWidget(QWidget):
         self.status.setText("Opening…")
         in_background(open_session, self._folder, image, then=self._on_opened)
 
-    def _on_opened(self, session: EditSession | Exception) -> None:
+    def _on_opened(self, session: EditSession | Failure) -> None:
         self.start_button.setEnabled(True)
-        if isinstance(session, ImageMoved) and (path := self._ask_for_image(session)):
-            self._open(path)
-            return
-        if isinstance(session, Exception):
-            self._fail(session)
+        if isinstance(session, Failure):
+            error = session.error
+            if isinstance(error, ImageMoved) and (path := self._ask_for_image(error)):
+                self._open(path)
+            else:
+                self._fail(error)
             return
         assert self._opening is not None
         nuclei, classes, box = self._opening
+        self._tell("")
         self._show_image(session, nuclei)
-        self.status.setText(session.read_only or session.warning)
         adder = Adder(Outliner(session, self.panel.sam.file))
         try:
             desk = Desk(
@@ -145,9 +146,11 @@ class CorrectWidget(QWidget):
             return
         adder.found.connect(desk.correcting.add)
         adder.failed.connect(self._tell)
-        adder.waiting.connect(self._on_waiting)
+        adder.waiting.connect(self.panel.sam.show_waiting)
         self._desk, self._adder = desk, adder
         self.panel.use(desk)
+        if line := session.read_only or session.warning:
+            self._tell(line)
         self._show_state()
         self.started.emit()
 
@@ -175,10 +178,6 @@ class CorrectWidget(QWidget):
     def _tell(self, line: str) -> None:
         self.status.setText(line)
 
-    def _on_waiting(self, count: int) -> None:
-        nuclei = "a nucleus" if count == 1 else f"{count} nuclei"
-        self.status.setText(f"Looking for {nuclei}…" if count else "")
-
     def _on_sam(self) -> None:
         if self._desk is not None and self._adder is not None:
             session = self._desk.correcting.session
@@ -187,7 +186,7 @@ class CorrectWidget(QWidget):
     def _on_button(self) -> None:
         if self._desk is None:
             self.start()
-        else:
+        elif self._desk.correcting.take_in():  # else what was painted has found no place yet
             self.finish()
 
     def _show_state(self) -> None:
@@ -204,6 +203,7 @@ class CorrectWidget(QWidget):
         self._form.addRow("Result", self.results)
         self._form.addRow("Where", self.where)
         self.status.setWordWrap(True)
+        self.status.setStyleSheet("font-weight: bold")
         self.start_button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         column = QVBoxLayout(self)
         column.addLayout(self._form)

@@ -6,7 +6,7 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_nucleus.errors import UserError
 from napari_nucleus.tiles import Box
-from napari_nucleus.widgets.correcting.background import in_background
+from napari_nucleus.widgets.correcting.background import Failure, in_background
 from napari_nucleus.widgets.correcting.outliner import Outline, Outliner
 
 Prompt = tuple[float, float] | Box
@@ -43,14 +43,14 @@ class Adder(QObject):
     def _look(self) -> None:
         in_background(self.outliner.outline, self._asked[0][0], then=self._on_outline)
 
-    def _on_outline(self, outline: Outline | Exception) -> None:
+    def _on_outline(self, outline: Outline | Failure) -> None:
         _, kind = self._asked.popleft()
         self.waiting.emit(len(self._asked))
         if self._asked:
             self._look()
-        if isinstance(outline, UserError):
-            self.failed.emit(str(outline))
-        elif isinstance(outline, Exception):
-            raise outline
-        else:
+        if not isinstance(outline, Failure):
             self.found.emit(outline, kind)
+        elif isinstance(outline.error, UserError):
+            self.failed.emit(str(outline.error))
+        else:
+            raise outline.error

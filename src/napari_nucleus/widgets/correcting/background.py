@@ -1,9 +1,17 @@
 """Work in a thread of its own."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from napari.qt.threading import create_worker
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What a function raised."""
+
+    error: Exception
 
 
 def in_background(work: Callable[..., Any], *arguments: Any, then: Callable[[Any], object]) -> None:
@@ -14,15 +22,15 @@ def in_background(work: Callable[..., Any], *arguments: Any, then: Callable[[Any
     work, arguments
         What to call.
     then
-        Gets what it returned or the exception that it raised; a method of a Qt object, which is
-        left out when that is gone.
+        Gets what it returned, or a `Failure`; a method of a Qt object is not called when that is
+        gone.
     """
 
-    def returning_errors() -> Any:
+    def work_or_fail() -> Any:
         try:
             return work(*arguments)
         except Exception as error:
             # napari takes a RuntimeError for a sign that the window was closed, and drops it.
-            return error
+            return Failure(error)
 
-    create_worker(returning_errors, _connect={"returned": then})
+    create_worker(work_or_fail, _connect={"returned": then})

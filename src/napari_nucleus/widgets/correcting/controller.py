@@ -52,7 +52,7 @@ class Correcting:
     view
         What is seen.
     tell
-        Shows the user one line.
+        Shows the user one line, in place of the one before.
     propose
         Asks for the outline of a nucleus at a point (x, y) or in a box, of which one is None, and
         of what type; `add` takes it in.
@@ -84,6 +84,7 @@ class Correcting:
         self._last: Changed | None = None
         session.changed.append(self._on_changed)
         self._frames.show(session.reviewed)
+        self._mark()
 
     # What is chosen
 
@@ -95,7 +96,8 @@ class Correcting:
     def take(self, tool: Tool) -> None:
         """Take a tool."""
         self._tool = tool
-        self._first = 0
+        if tool not in (Tool.MOVE, Tool.MERGE):
+            self._first = 0
         layer = self.layers.nuclei
         if layer.mode != tool.mode:
             layer.mode = tool.mode
@@ -183,6 +185,14 @@ class Correcting:
         """Add a nucleus that was proposed."""
         self.do(self.session.add, *outline, kind)
 
+    def open_visible(self) -> None:
+        """Correct what is in view of a large result, in place of the region before."""
+        self.do(lambda: self._open(self._view.visible()))
+
+    def _open(self, box: Box) -> None:
+        self.layers.move(box)
+        self._mark()
+
     def mark_visible(self) -> None:
         """Mark what is in view as reviewed."""
         self.do(self._mark_visible)
@@ -243,7 +253,7 @@ class Correcting:
         if self.queue is not None and (current := self.queue.current) is not None:
             box = self._box_of(current.label)
             if box.grown(0, within=self.layers.box) != box:
-                self.do(self.layers.move, self._around(box))
+                self.do(self._open, self._around(box))
             self._view.look_at(box)
         self._mark()
         self._notify()
@@ -275,6 +285,7 @@ class Correcting:
 
     def do(self, action: Callable[..., object], *arguments: object) -> bool:
         """Take in what was painted, then act; return whether that went well."""
+        self._tell("")
         try:
             self.layers.take_in(self.kind)
             action(*arguments)
@@ -285,13 +296,16 @@ class Correcting:
             self._notify()
         return True
 
-    def take_in(self) -> None:
-        """Take in what was painted, or changed by anyone else."""
-        self.do(lambda: None)
+    def take_in(self) -> bool:
+        """Take in what was painted, or changed by anyone else; return whether that went well."""
+        return self.do(lambda: None)
 
     def close(self) -> None:
-        """Take in what was painted, and save."""
-        self.do(self.session.close)
+        """Save, and leave the result to others."""
+        try:
+            self.session.close()
+        except UserError as error:
+            self._tell(str(error))
 
     def _on_changed(self, changed: Changed) -> None:
         self._last = changed
@@ -327,9 +341,8 @@ class Correcting:
         if self.queue is not None and self.queue.current is not None:
             labels.add(self.queue.current.label)
         rows = self.session.rows(labels)
-        self._sketch.frame(
-            Box(*map(int, edges)) for edges in rows[["x0", "y0", "x1", "y1"]].to_numpy()
-        )
+        boxes = (Box(*map(int, edges)) for edges in rows[["x0", "y0", "x1", "y1"]].to_numpy())
+        self._sketch.frame(boxes, None if self.layers.all_there else self.layers.box)
 
     def _box_of(self, label: int) -> Box:
         row = self.session.rows([label]).iloc[0]

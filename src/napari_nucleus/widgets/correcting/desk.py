@@ -5,11 +5,12 @@ from typing import Any
 
 from napari.layers import Labels, Layer
 from napari.viewer import Viewer
+from qtpy.QtCore import QTimer
 
 from napari_nucleus.edits.session import EditSession
 from napari_nucleus.result import open_result
 from napari_nucleus.tiles import Box
-from napari_nucleus.widgets.correcting.background import in_background
+from napari_nucleus.widgets.correcting.background import Failure, in_background
 from napari_nucleus.widgets.correcting.controller import Correcting
 from napari_nucleus.widgets.correcting.keys import bind_keys, unbind_keys
 from napari_nucleus.widgets.correcting.layers import EditingLayers, layers_over
@@ -71,6 +72,9 @@ class Desk:
         self._viewer = viewer
         self._whole = (nuclei, classes)
         self._lost = lost
+        self._writable = not session.read_only
+        self._painted = QTimer()
+        self._painted.setSingleShot(True)
         place = placement_of(nuclei)
         frames, sketch = Frames(place), Sketch(place)
         self._added: list[Layer] = [frames.layer, sketch.layer]
@@ -106,6 +110,8 @@ class Desk:
         """Close the session, remove what was added, and show what was corrected."""
         session = self.correcting.session
         self._disconnect()
+        self.correcting.take_in()
+        edits = journal_size(session.path)  # while nobody else can add to it
         self.correcting.close()
         nuclei, _ = self._whole
         for layer in self._added:
@@ -115,45 +121,44 @@ class Desk:
             for one in self._whole:
                 one.visible = True
             in_background(_layers_of, session, nuclei, then=self._renew)
-        elif self._layers.ours:
+        elif self._layers.ours and self._writable:
+            known = {"types": session.types, "counts": session.counts(), "edits": edits}
             for one in self._whole:
-                one.metadata.update(
-                    types=session.types,
-                    counts=session.counts(),
-                    edits=journal_size(session.path),
-                )
+                one.metadata.update(known)
 
-    def _renew(self, found: tuple[Labels, Labels] | Exception) -> None:
-        if isinstance(found, Exception):
-            raise found
+    def _renew(self, found: tuple[Labels, Labels] | Failure) -> None:
+        if isinstance(found, Failure):
+            raise found.error
         for layer, new in zip(self._whole, found, strict=True):
             renew(layer, new)
 
     def _connect(self) -> None:
         layer = self._layers.nuclei
         self._viewer.layers.events.removed.connect(self._on_removed)
-        if self.correcting.session.read_only:
+        if not self._writable:
             layer.editable = False
             return
         layer.mouse_drag_callbacks.insert(0, self._pick_up)  # before napari begins to paint
         layer.mouse_drag_callbacks.append(self._pen)
-        layer.events.paint.connect(self._on_labels)
-        layer.events.data.connect(self._on_labels)
+        layer.events.paint.connect(self._on_paint)
+        layer.events.data.connect(self._on_data)
         layer.events.mode.connect(self._on_mode)
+        self._painted.timeout.connect(self.correcting.take_in)
         bind_keys(layer, self.correcting, self.view)
         self.choose_layer()
 
     def _disconnect(self) -> None:
         layer = self._layers.nuclei
         self._viewer.layers.events.removed.disconnect(self._on_removed)
-        if not layer.editable:
+        if not self._writable:
             layer.editable = True
             return
         layer.mouse_drag_callbacks.remove(self._pick_up)
         layer.mouse_drag_callbacks.remove(self._pen)
-        layer.events.paint.disconnect(self._on_labels)
-        layer.events.data.disconnect(self._on_labels)
+        layer.events.paint.disconnect(self._on_paint)
+        layer.events.data.disconnect(self._on_data)
         layer.events.mode.disconnect(self._on_mode)
+        self._painted.stop()
         unbind_keys(layer)
         layer.mode = "pan_zoom"
         layer.mouse_pan = True
@@ -175,7 +180,11 @@ class Desk:
             self.correcting.pick_up(*self._layers.place(event.position))
         yield
 
-    def _on_labels(self, event: Any) -> None:
+    def _on_paint(self, event: Any) -> None:
+        # napari tells of some changes before it makes them.
+        self._painted.start(0)
+
+    def _on_data(self, event: Any) -> None:
         if self._layers.ours:
             self.correcting.take_in()
         else:

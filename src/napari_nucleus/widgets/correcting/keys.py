@@ -57,6 +57,7 @@ KEYS = {
         Key("V", "Show or hide the layer of the nuclei", ()),
         Key("Arrows", "Move the view", ("Left", "Right", "Up", "Down")),
         Key("=  -", "Zoom in, zoom out", ("=", "-")),
+        Key("O", "Correct what is in view, where a large slide is corrected in parts", ("O",)),
         Key("M", "Mark what is in view as reviewed", ("M",)),
     ],
 }
@@ -80,6 +81,7 @@ def bind_keys(layer: Labels, correcting: Correcting, view: View) -> None:
         "=": lambda: view.zoom_by(_ZOOM),
         "-": lambda: view.zoom_by(1 / _ZOOM),
         "M": correcting.mark_visible,
+        "O": correcting.open_visible,
     }
     actions |= {tool.key: partial(correcting.take, tool) for tool in Tool}
     actions |= {str(place + 1): partial(correcting.classify, place) for place in range(9)}

@@ -1,11 +1,12 @@
 """The list of keys."""
 
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QDialog, QGridLayout, QLabel, QWidget
+from html import escape
+
+from qtpy.QtWidgets import QDialog, QLabel, QVBoxLayout, QWidget
 
 from napari_nucleus.widgets.correcting.keys import KEYS
 
-_WIDTH = 380
+_WIDTH = 560
 
 
 class KeysDialog(QDialog):
@@ -14,14 +15,14 @@ class KeysDialog(QDialog):
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
         self.setWindowTitle("Keys of Correct nuclei")
-        grid = QGridLayout(self)
-        grid.setColumnMinimumWidth(1, _WIDTH)
-        row = 0
+        rows = []
         for title, keys in KEYS.items():
-            grid.addWidget(QLabel(f"<b>{title}</b>"), row, 0, 1, 2)
-            for row, key in enumerate(keys, row + 1):  # noqa: B020
-                text = QLabel(key.does)
-                text.setWordWrap(True)
-                grid.addWidget(QLabel(key.shown), row, 0, Qt.AlignmentFlag.AlignTop)
-                grid.addWidget(text, row, 1)
-            row += 1
+            rows.append(f"<tr><td colspan='2'><br><b>{title}</b></td></tr>")
+            rows += [
+                f"<tr><td width='130'>{escape(key.shown)}</td><td>{escape(key.does)}</td></tr>"
+                for key in keys
+            ]
+        text = QLabel(f"<table cellpadding='2'>{''.join(rows)}</table>")
+        text.setWordWrap(True)
+        text.setFixedWidth(_WIDTH)
+        QVBoxLayout(self).addWidget(text)

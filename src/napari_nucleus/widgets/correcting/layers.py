@@ -66,6 +66,11 @@ class EditingLayers:
         return result_of(self.nuclei) == self._session.path
 
     @property
+    def all_there(self) -> bool:
+        """Whether they show the whole result."""
+        return self.whole is self.nuclei
+
+    @property
     def known(self) -> np.ndarray:
         """The labels that the session knows, int32."""
         return self._shown
@@ -129,7 +134,14 @@ class EditingLayers:
             self._redraw(changed.box.grown(0, within=self.box))
 
     def move(self, box: Box) -> None:
-        """Show another part of a large result."""
+        """Show another part of a large result.
+
+        Raises
+        ------
+        UserError
+            If it is too large to be painted in.
+        """
+        _check_size(box)
         self._writing = True
         self.box = box
         self.nuclei.data = self._session.read_labels(box.x0, box.y0, box.width, box.height)
@@ -204,11 +216,7 @@ def layers_over(session: EditSession, nuclei: Labels, classes: Labels, box: Box)
     UserError
         If it is too large to be painted in.
     """
-    if box.width * box.height > PAINTABLE:
-        raise UserError(
-            f"{box.width:,} × {box.height:,} pixels are too many to correct at once: zoom in, or "
-            "draw a smaller shape."
-        )
+    _check_size(box)
     labels = session.read_labels(box.x0, box.y0, box.width, box.height)
     parts = []
     for whole, data in ((nuclei, labels), (classes, np.zeros(labels.shape, np.uint8))):
@@ -232,3 +240,11 @@ def translation(whole: Labels, box: Box) -> np.ndarray:
     shift = np.subtract(whole.data_to_world((box.y0, box.x0)), whole.data_to_world((0, 0)))
     # That is beyond the layer's affine transform, which comes after its `translate`.
     return whole.translate + np.linalg.solve(whole.affine.linear_matrix, shift)
+
+
+def _check_size(box: Box) -> None:
+    if box.width * box.height > PAINTABLE:
+        raise UserError(
+            f"{box.width:,} × {box.height:,} pixels are too many to correct at once: zoom in, or "
+            "draw a smaller shape."
+        )

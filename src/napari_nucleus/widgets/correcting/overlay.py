@@ -64,10 +64,20 @@ class Sketch:
             **place,
         )
         self._frames: list[Box] = []
+        self._edge: Box | None = None
 
-    def frame(self, boxes: Iterable[Box]) -> None:
-        """Put frames around boxes of level-0 pixels, and drop those before."""
+    def frame(self, boxes: Iterable[Box], edge: Box | None) -> None:
+        """Put frames around nuclei and along an edge, in place of those before.
+
+        Parameters
+        ----------
+        boxes
+            Boxes of level-0 pixels around the nuclei.
+        edge
+            Where the region ends in which can be corrected, None for no line.
+        """
         self._frames = list(boxes)
+        self._edge = edge
         self.trace([], "", 1)
 
     def trace(self, points: Points, kind: str, zoom: float) -> None:
@@ -84,21 +94,25 @@ class Sketch:
         """
         self.layer.data = []
         width = _WIDTH / zoom
+        if self._edge is not None:
+            self.layer.add_rectangles([_corners(self._edge)], edge_width=1, edge_color="white")
         for box in self._frames:
             margin = max(box.width, box.height) / 4 + 2
             frame = _corners(box) + margin * np.array([[-1, -1], [-1, 1], [1, 1], [1, -1]])
-            self.layer.add_rectangles([frame], edge_width=max(margin / 8, 0.5))
+            self.layer.add_rectangles([frame], edge_width=max(margin / 8, 0.5), edge_color=_DRAWN)
         if len(points) < 2:
             return
         corners = np.array(points)[:, ::-1]
         if kind == "line":
-            self.layer.add_paths([corners], edge_width=width)
+            self.layer.add_paths([corners], edge_width=width, edge_color=_DRAWN)
         elif kind == "box":
             (y0, x0), (y1, x1) = corners[0], corners[-1]
             box_corners = np.array([[y0, x0], [y0, x1], [y1, x1], [y1, x0]])
-            self.layer.add_rectangles([box_corners], edge_width=width)
+            self.layer.add_rectangles([box_corners], edge_width=width, edge_color=_DRAWN)
         else:
-            self.layer.add_paths([np.vstack([corners, corners[:1]])], edge_width=width)
+            self.layer.add_paths(
+                [np.vstack([corners, corners[:1]])], edge_width=width, edge_color=_DRAWN
+            )
 
 
 def _corners(box: Box) -> np.ndarray:

@@ -28,6 +28,8 @@ class CorrectingPanel(QWidget):
         self.sam = SamBox()
         self.types = TypeList()
         self.check = CheckBox()
+        self.region_button = QPushButton("Correct what I see")
+        self.region_button.setToolTip("In place of the region in the white frame (O)")
         self.review_button = QPushButton("Mark what I see as reviewed")
         self.review_button.setToolTip("Every nucleus in view was seen: it may train a model (M)")
         self.zoom_in_button = QPushButton("Zoom in")
@@ -42,6 +44,7 @@ class CorrectingPanel(QWidget):
         self._desk = desk
         if desk is not None:
             self.setEnabled(not desk.correcting.session.read_only)
+            self.region_button.setVisible(not desk.correcting.layers.all_there)
             desk.correcting.changed.append(self._show)
             self._show()
 
@@ -56,6 +59,9 @@ class CorrectingPanel(QWidget):
         becomes = f" It becomes {kind}." if tool is Tool.CLASSIFY else ""
         self.hint.setText(tool.hint + becomes)
         self.sam.setVisible(tool is Tool.ADD)
+        regions = len(session.reviewed)
+        marked = f" ({regions} so far)" if regions else ""
+        self.review_button.setText(f"Mark what I see as reviewed{marked}")
         self.types.show_types(
             session.types, correcting.counts, list(session.types).index(correcting.kind)
         )
@@ -87,6 +93,7 @@ class CorrectingPanel(QWidget):
             (self.check.next_button, Correcting.go_on),
             (self.check.accept_button, Correcting.accept),
             (self.check.delete_button, Correcting.delete),
+            (self.region_button, Correcting.open_visible),
             (self.review_button, Correcting.mark_visible),
         ):
             button.clicked.connect(self._calling(lambda one, _, action=action: action(one)))
@@ -112,7 +119,8 @@ class CorrectingPanel(QWidget):
         self.hint.setWordWrap(True)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
-        for widget in (self.tools, self.hint, self.sam, self.types, self.check, self.review_button):
+        rows = (self.tools, self.hint, self.sam, self.types, self.check)
+        for widget in (*rows, self.region_button, self.review_button):
             column.addWidget(widget)
         grid = QGridLayout()
         grid.setSpacing(4)
@@ -120,5 +128,5 @@ class CorrectingPanel(QWidget):
         for place, button in enumerate(buttons):
             grid.addWidget(button, 0, place)
         column.addLayout(grid)
-        for button in (self.review_button, *buttons):
+        for button in (self.region_button, self.review_button, *buttons):
             button.setFocusPolicy(Qt.FocusPolicy.TabFocus)

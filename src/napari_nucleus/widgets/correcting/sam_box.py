@@ -17,7 +17,7 @@ from qtpy.QtWidgets import (
 
 from napari_nucleus.errors import UserError
 from napari_nucleus.sam_weights import SAM_WEIGHTS, check_sam, fetch_sam, find_sam
-from napari_nucleus.widgets.correcting.background import in_background
+from napari_nucleus.widgets.correcting.background import Failure, in_background
 
 _NAME = "vit_t"
 
@@ -45,6 +45,7 @@ class SamBox(QWidget):
         self.progress = QProgressBar()
         self.progress.hide()
         self._fetching = False
+        self._waiting = 0
         self.fetch_button.clicked.connect(self._ask)
         self.file_button.clicked.connect(self._choose)
         self._came.connect(self._on_progress)
@@ -60,6 +61,11 @@ class SamBox(QWidget):
             self.file = find_sam(_NAME)
         except UserError:  # not there yet: what the buttons are for
             self.file = None
+        self._show()
+
+    def show_waiting(self, count: int) -> None:
+        """Show how many nuclei are looked for."""
+        self._waiting = count
         self._show()
 
     def fetch(self) -> None:
@@ -108,20 +114,22 @@ class SamBox(QWidget):
         self.progress.setRange(0, total)
         self.progress.setValue(done)
 
-    def _on_file(self, found: Path | Exception) -> None:
+    def _on_file(self, found: Path | Failure) -> None:
         self._fetching = False
         self._show()
-        if isinstance(found, UserError):
-            show_error(str(found))
-        elif isinstance(found, Exception):
-            raise found
-        else:
+        if not isinstance(found, Failure):
             self._take(found)
+        elif isinstance(found.error, UserError):
+            show_error(str(found.error))
+        else:
+            raise found.error
 
     def _show(self) -> None:
         outlined = "the network" if self.file is None else f"SAM ({self.file.name})"
         better = " SAM does it better." if self.file is None else ""
-        self.text.setText(f"Outlined by {outlined}.{better}")
+        nuclei = "a nucleus" if self._waiting == 1 else f"{self._waiting} nuclei"
+        looking = f"Looking for {nuclei}…" if self._waiting else ""
+        self.text.setText(looking or f"Outlined by {outlined}.{better}")
         self.fetch_button.setVisible(self.file is None)
         self.fetch_button.setEnabled(not self._fetching)
         self.file_button.setEnabled(not self._fetching)

@@ -22,7 +22,7 @@ class Tool(Enum):
         What to do with it, in one line.
     """
 
-    MOVE = "Move", "Z", "pan_zoom", "", "Drag to move the view, and turn the wheel to zoom."
+    MOVE = "Move", "Z", "pan_zoom", "", "Drag to move the view."
     PAINT = (
         "Paint",
         "P",
