@@ -106,6 +106,15 @@ def test_an_epoch_of_no_number_covers_the_images(data: Path, tmp_path: Path) -> 
     steps.close()
 
 
+def test_dataset_under_another_name_than_the_recipes_is_told(
+    data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    next(train_steps(replace(SHORT, data={"made": {}}), [data], tmp_path / "known"))
+    assert not caplog.records
+    next(train_steps(replace(SHORT, data={"CoNSeP": {}}), [data], tmp_path / "strange"))
+    assert "nothing of made" in caplog.text
+
+
 def test_run_is_not_overwritten(out: Path, data: Path, tmp_path: Path) -> None:
     before = (out / "last.safetensors").read_bytes()
     with pytest.raises(UserError, match="holds a run: add --resume"):

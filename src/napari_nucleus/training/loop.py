@@ -1,5 +1,6 @@
 """The training loop: patches in, checkpoints out, a generator that a window can show and stop."""
 
+import logging
 from collections.abc import Generator, Sequence
 from copy import deepcopy
 from dataclasses import asdict, replace
@@ -10,7 +11,7 @@ import torch
 
 from napari_nucleus.checkpoints import load_checkpoint, save_checkpoint
 from napari_nucleus.curves import draw_curves
-from napari_nucleus.datasets import find_types
+from napari_nucleus.datasets import Source, find_types
 from napari_nucleus.errors import UserError
 from napari_nucleus.fitting import fit_instances
 from napari_nucleus.models import NucleusModel, create_model
@@ -23,6 +24,8 @@ from napari_nucleus.training.progress import Step
 from napari_nucleus.training.run import Run
 from napari_nucleus.training.split import count_images, count_tiles, split
 from napari_nucleus.validation import validate
+
+_log = logging.getLogger(__name__)
 
 
 def train(
@@ -98,6 +101,7 @@ def train_steps(
     fabric = start_fabric(device)
     folder = RunFolder(Path(out), resume, writes=fabric.is_global_zero)
     sources = [recipe.source(Path(path)) for path in data]
+    _warn_of_strangers(recipe, sources)
     if recipe.types is None:
         recipe = replace(recipe, types=find_types(sources))
     training, validation = split(recipe, sources)
@@ -129,6 +133,18 @@ def train_steps(
         save_checkpoint(folder.best, chosen)
         draw_curves(folder.log, folder.curves)
     return folder.best
+
+
+def _warn_of_strangers(recipe: Recipe, sources: Sequence[Source]) -> None:
+    """Tell of folders that, by another name, would be trained on without the recipe's split."""
+    strangers = [name for s in sources if (name := s.path.name) not in recipe.data]
+    if recipe.data and strangers:
+        _log.warning(
+            "The recipe says how to read %s and nothing of %s, which is read by default: to read "
+            "it as one of those, give the folder that name.",
+            ", ".join(recipe.data),
+            ", ".join(strangers),
+        )
 
 
 def _start(recipe: Recipe, init: NucleusModel | None) -> NucleusModel:
