@@ -45,7 +45,7 @@ class CheckBox(QWidget):
         queue
             The queue, None while nothing is checked.
         row
-            The nucleus to check, None where there is none.
+            The nucleus to check, None where there is none any more.
         """
         self.check_button.setChecked(queue is not None)
         for widget in (self.text, *self._steps):
@@ -56,10 +56,10 @@ class CheckBox(QWidget):
         for button in (self.next_button, self.accept_button, self.delete_button):
             button.setEnabled(current is not None)
         self.back_button.setEnabled(queue.place > 0)
-        if current is None or row is None:
+        if current is None:
             self.text.setText(f"All {len(queue):,} are checked.")
             return
-        kind = str(row["type"]).replace("_", " ")
+        kind = "deleted" if row is None else str(row["type"]).replace("_", " ")
         self.text.setText(
             f"{queue.place + 1:,} of {len(queue):,}: {kind}, {current.reason}. "
             "Accept it, delete it, or press the number of its class."

@@ -5,6 +5,7 @@ from math import ceil, floor
 from typing import Protocol
 
 import numpy as np
+import pandas as pd
 
 from napari_nucleus.edits.canvas import Points
 from napari_nucleus.edits.session import Changed, EditSession
@@ -203,6 +204,14 @@ class Correcting:
 
     # Nuclei to check
 
+    @property
+    def checked_row(self) -> pd.Series | None:
+        """The nucleus to check, as the table has it; None if there is none, or it is gone."""
+        if self.queue is None or (current := self.queue.current) is None:
+            return None
+        rows = self.session.rows([current.label])
+        return None if rows.empty else rows.iloc[0]
+
     def check(self, on: bool) -> None:
         """Begin or end to go from one doubtful nucleus to the next."""
         self.do(self._check, on)
@@ -250,8 +259,8 @@ class Correcting:
 
     def _look(self) -> None:
         """Show the nucleus to check."""
-        if self.queue is not None and (current := self.queue.current) is not None:
-            box = self._box_of(current.label)
+        if (row := self.checked_row) is not None:
+            box = Box(*(int(row[edge]) for edge in ("x0", "y0", "x1", "y1")))
             if box.grown(0, within=self.layers.box) != box:
                 self.do(self._open, self._around(box))
             self._view.look_at(box)
@@ -280,7 +289,7 @@ class Correcting:
             return
         if accepted:
             self.go_back() if way < 0 else self.go_on()
-        elif any(self.queue.go_to(label) for label in self._last.labels.tolist()):
+        elif any(map(self.queue.go_to, self.session.rows(self._last.labels)["label"].tolist())):
             self._look()
 
     def do(self, action: Callable[..., object], *arguments: object) -> bool:
@@ -343,10 +352,6 @@ class Correcting:
         rows = self.session.rows(labels)
         boxes = (Box(*map(int, edges)) for edges in rows[["x0", "y0", "x1", "y1"]].to_numpy())
         self._sketch.frame(boxes, None if self.layers.all_there else self.layers.box)
-
-    def _box_of(self, label: int) -> Box:
-        row = self.session.rows([label]).iloc[0]
-        return Box(*(int(row[edge]) for edge in ("x0", "y0", "x1", "y1")))
 
     def _notify(self) -> None:
         for tell in self.changed:

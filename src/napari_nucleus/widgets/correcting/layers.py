@@ -124,13 +124,14 @@ class EditingLayers:
 
     def update(self, changed: Changed) -> None:
         """Follow a correction, and redraw no more than that."""
-        rows = self._session.rows(changed.labels)
+        if changed.types:  # any number of nuclei have another name or colour
+            self._load()
+            return
         if len(changed.labels):
+            rows = self._session.rows(changed.labels)
             self._number(rows)
             self._rows.update(changed.labels, rows)
-        if changed.types:
-            self._show_types()
-        elif changed.box is not None:
+        if changed.box is not None:
             self._redraw(changed.box.grown(0, within=self.box))
 
     def move(self, box: Box) -> None:
@@ -159,14 +160,10 @@ class EditingLayers:
         rows = self._session.rows(near)
         self._rows = FeatureRows(self.nuclei, rows)
         self._numbers = np.zeros(self._session.next_label, np.uint8)
-        self._show_types()
-
-    def _show_types(self) -> None:
-        """Draw all classes anew."""
+        self._number(rows)
         types = self._session.types
         self.classes.colormap = class_colors(types)
         self.classes.features = class_names(types)
-        self._number(self.nuclei.features)
         self.classes.data[:] = self._numbers[self._shown]
         self._refresh(self.classes)
 

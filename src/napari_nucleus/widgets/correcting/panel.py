@@ -65,10 +65,7 @@ class CorrectingPanel(QWidget):
         self.types.show_types(
             session.types, correcting.counts, list(session.types).index(correcting.kind)
         )
-        queue = correcting.queue
-        current = queue and queue.current
-        row = session.rows([current.label]).iloc[0] if current else None
-        self.check.show_queue(queue, row)
+        self.check.show_queue(correcting.queue, correcting.checked_row)
 
     def _connect(self) -> None:
         self.tools.taken.connect(self._calling(Correcting.take))
