@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import dask.array as da
@@ -5,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from napari_nucleus.edits.session import EditSession
 from napari_nucleus.inference import segment
-from napari_nucleus.result import Result
+from napari_nucleus.result import Result, open_result
 from napari_nucleus.slides import open_slide, slide_from_arrays
 from napari_nucleus.widgets import layers
 from napari_nucleus.widgets.layers import image_layer, nuclei_layers, placement, with_overview
@@ -69,6 +71,22 @@ def test_large_results_are_read_where_they_are_looked_at(
     np.testing.assert_array_equal(large_nuclei.data[1], nuclei.data[::2, ::2])
     np.testing.assert_array_equal(large_classes.data[0], classes.data)
     assert large_classes.data[0].dtype == classes.data.dtype == np.uint8
+
+
+def test_nuclei_that_another_window_adds_break_no_large_layer(
+    result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "copy.nucleus"
+    shutil.copytree(result.path, path)
+    monkeypatch.setattr(layers, "PAINTABLE", 0)
+    _, classes = nuclei_layers(open_result(path), placement(0.25))
+    slide = slide_from_arrays([tissue(300, 600).coded()], 0.25)
+    with EditSession(path, slide) as session:
+        before = session.read_labels(0, 0, 600, 300)
+        session.split([(x, 150) for x in (0, 599)])
+        new = session.read_labels(0, 0, 600, 300) > before.max()
+    assert new.any()
+    assert not classes.data[0].compute()[new].any()
 
 
 def test_features_hold_the_table(result: Result) -> None:

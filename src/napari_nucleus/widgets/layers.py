@@ -96,7 +96,9 @@ def nuclei_layers(result: Result, place: Mapping[str, Any]) -> tuple[Labels, Lab
         types: Any = lookup[labels]
     else:
         labels = list(result.labels)
-        types = [level.map_blocks(lookup.__getitem__, dtype=np.uint8) for level in labels]
+        # Nuclei that are added in another window meanwhile are of no type until it is read anew.
+        lookup = np.append(lookup, np.uint8(0))
+        types = [level.map_blocks(lookup.take, mode="clip", dtype=np.uint8) for level in labels]
     shared = {"multiscale": isinstance(labels, list), **place}
     metadata = {
         "result": str(result.path),

@@ -116,9 +116,9 @@ def test_what_is_in_view_is_corrected_and_written_back(
 
     widget.start_button.click()
     assert [layer.name for layer in viewer.layers] == ["wide", "nuclei", "classes"]
-    assert large.visible
+    qtbot.waitUntil(lambda: viewer.layers["classes"].visible, timeout=5000)
     after = open_result(result.path).read_labels(0, 0, WIDTH, HEIGHT)
-    qtbot.waitUntil(lambda: np.array_equal(large.data[0], after), timeout=5000)
+    np.testing.assert_array_equal(large.data[0], after)
     np.testing.assert_array_equal(large.data[1], after[::2, ::2])
     assert not (after == second).any()
     differs = before != after

@@ -118,8 +118,6 @@ class Desk:
             if layer in self._viewer.layers:
                 self._viewer.layers.remove(layer)
         if nuclei.multiscale:
-            for one in self._whole:
-                one.visible = True
             in_background(_layers_of, session, nuclei, then=self._renew)
         elif self._layers.ours and self._writable:
             known = {"types": session.types, "counts": session.counts(), "edits": edits}
@@ -131,6 +129,7 @@ class Desk:
             raise found.error
         for layer, new in zip(self._whole, found, strict=True):
             renew(layer, new)
+            layer.visible = True
 
     def _connect(self) -> None:
         layer = self._layers.nuclei
