@@ -141,6 +141,16 @@ def test_starting_model_keeps_its_statistics_and_is_left_alone(
     assert start.read_bytes() == content
 
 
+def test_classes_are_not_unlearned_where_none_is_annotated(job: Retraining, tmp_path: Path) -> None:
+    for table in job.data[0].rglob("*.csv"):
+        table.unlink()
+    made = retrain(replace(job, epochs=1), tmp_path / "out")
+    before, after = load_file(job.model), load_file(made.checkpoint)
+    changed = {key for key in before if not torch.equal(before[key], after[key])}
+    assert {"np.weight", "hv.weight"} <= changed
+    assert not {"tp.weight", "tp.bias"} & changed
+
+
 def test_classes_may_be_others(job: Retraining, tmp_path: Path) -> None:
     model = create_model("tiny", ["pale", "round"])
     save_checkpoint(Path(job.model), model)

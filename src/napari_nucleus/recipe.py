@@ -84,11 +84,10 @@ class Recipe:
         Loss of the type branch, and the focal ones' focusing.
     optimizer, weight_decay
         Betas are (0.9, 0.999).
-    l2_sp
-        Strength of the pull back to the weights that the run starts from (L2-SP, Li et al. 2018),
-        against forgetting what they know. Weights that begin anew are not pulled. Decoupled from
-        the gradient, as weight decay is in AdamW: a step of rate r takes a weight r times this much
-        of the way back.
+    start_share
+        How far the weights that are kept lie on the way back to those that the run starts from,
+        against forgetting what these know (WiSE-FT, Wortsman et al. 2022): 0.5 keeps the mean of
+        both. Those that begin anew are kept as they are.
     freeze_norm
         Whether batch normalisation keeps the statistics that the run starts with, where data are
         too few to tell better ones.
@@ -134,7 +133,7 @@ class Recipe:
     tp_gamma: Decay = 2.0
     optimizer: Literal["adam", "adamw"] = "adamw"
     weight_decay: Decay = 0.05
-    l2_sp: Decay = 0.0
+    start_share: Share = 0.0
     freeze_norm: bool = False
     schedule: Literal["step", "cosine"] = "cosine"
     warmup: Number = 200

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from napari_nucleus.augment import Batch
@@ -175,33 +176,32 @@ def test_kept_features_change_nothing(
     assert same(weights_of(tmp_path / "kept"), weights_of(tmp_path / "anew"))
 
 
-def test_l2_sp_takes_weights_the_way_back() -> None:
-    """By the rate times its strength, as if in a step of its own after the optimizer's."""
-    free, held = tiny(norm=False), tiny(norm=False)
-    names = frozenset(name for name, _ in free.named_parameters())
-    start = {name: value.detach() + 1 for name, value in held.named_parameters()}
-    del start["tp.bias"]  # begins anew
-    for model, strength in ((free, 0), (held, 20)):
-        recipe = replace(SHORT, weight_decay=0, l2_sp=strength)
-        Learner(start_fabric("cpu"), model, recipe, Phase(), names, start).step([batch()], 1e-2)
-    after = dict(held.named_parameters())
-    for name, value in free.named_parameters():
-        expected = value + 0.2 * (start[name] - value) if name in start else value
-        torch.testing.assert_close(after[name], expected)
+def test_what_begins_anew_learns_faster() -> None:
+    model = tiny(norm=False)
+    names = frozenset(name for name, _ in model.named_parameters())
+    fresh = frozenset({"tp.weight", "tp.bias"})
+    of = Learner(start_fabric("cpu"), model, SHORT, Phase(), names, fresh)
+    of.step([batch()], rate=1e-3)
+    rates = {id(p): group["lr"] for group in of.optimizer.param_groups for p in group["params"]}
+    for name, parameter in model.named_parameters():
+        assert rates[id(parameter)] == pytest.approx(1e-2 if name.startswith("tp.") else 1e-3)
 
 
-def test_run_is_pulled_back_to_where_it_began(data: Path, tmp_path: Path) -> None:
-    """Also when it goes on: so strongly that it ends there."""
+def test_share_of_the_start_is_in_what_is_kept(data: Path, tmp_path: Path) -> None:
+    """Also when the run goes on; what learns is not touched."""
     model = tiny()
-    began = {name: value.clone() for name, value in model.named_parameters()}
-    recipe = replace(SHORT, ema=0, warmup=0, l2_sp=1e6, phases=(Phase(epochs=2, batch=2, lr=1e-3),))
-    steps = train_steps(recipe, [data], tmp_path, init=model)
+    recipe = replace(SHORT, ema=0, start_share=0.75)
+    plain, mixed = tmp_path / "plain", tmp_path / "mixed"
+    train(replace(recipe, start_share=0), [data], plain, init=model)
+    steps = train_steps(recipe, [data], mixed, init=model)
     next(steps)
     steps.close()
-    train(recipe, [data], tmp_path, init=model, resume=True)
-    weights = weights_of(tmp_path)
-    for name, value in began.items():
-        torch.testing.assert_close(weights[f"model.{name}"], value)
+    train(recipe, [data], mixed, init=model, resume=True)
+    assert same(weights_of(plain), weights_of(mixed))
+    learned, kept = load_file(plain / "last.safetensors"), load_file(mixed / "last.safetensors")
+    for name, start in model.named_parameters():
+        expected = 0.75 * start.detach() + 0.25 * learned[name]
+        torch.testing.assert_close(kept[name], expected.half(), atol=1e-3, rtol=1e-3)
 
 
 def test_frozen_normalisation_keeps_its_statistics(data: Path) -> None:

@@ -12,7 +12,7 @@ from napari_nucleus.recipe import Phase, Recipe
 if TYPE_CHECKING:
     from napari_nucleus.models import NucleusModel
 
-LEARNING_RATES = {"types": 1e-3, "decoder": 3e-4, "all": 1e-4}
+LEARNING_RATES = {"types": 1e-3, "decoder": 2e-4, "all": 1e-4}
 """Peak learning rate by what is trained."""
 
 EPOCHS = 12
@@ -83,9 +83,12 @@ class Retraining:
             types=model.types,
             mpp=model.mpp,
             patch=PATCH,
+            augment="moderate",
+            sampling="random",
+            tp_loss="focal",
             warmup=10,
             weight_decay=0,
-            l2_sp=10,
+            start_share=0.5,
             freeze_norm=True,
             ema=0.98,
             validate_every=1,

@@ -26,9 +26,15 @@ from napari_nucleus.retraining.judgement import (
     overall,
     take_picture,
 )
-from napari_nucleus.retraining.material import Material, check, count_shaped, read_material
+from napari_nucleus.retraining.material import (
+    Material,
+    check,
+    count_shaped,
+    knows_types,
+    read_material,
+)
 from napari_nucleus.retraining.runs import SAMPLES, alone, forget_state, save_job
-from napari_nucleus.retraining.start import with_types
+from napari_nucleus.retraining.start import freeze_types, with_types
 from napari_nucleus.slides import Slide
 from napari_nucleus.training import Step
 from napari_nucleus.training.fabric import start_fabric
@@ -134,9 +140,10 @@ def retrain_steps(
     """Retrain a model on reviewed regions, step by step.
 
     Everything is read before the first update, and kept in `out`: what happens to the data
-    afterwards does not matter. Against forgetting what it knew, the model is pulled back to the
-    weights that it starts from (L2-SP, Li et al. 2018), and its batch normalisation keeps their
-    statistics.
+    afterwards does not matter. Against forgetting what it knew, the new model is the mean of the
+    weights that it starts from and of those that it learns (WiSE-FT, Wortsman et al. 2022), and
+    batch normalisation keeps its statistics. The images that the starting model was trained on do
+    not come with it, so they cannot be shown to it again.
 
     Parameters
     ----------
@@ -184,6 +191,8 @@ def retrain_steps(
         torch.manual_seed(_SEED)
         model, fresh = with_types(start, types)
         model.to(fabric.device)
+        if not knows_types(material.training):
+            freeze_types(model)
         recipe = job.recipe(model, count_tiles(material.training, PATCH))
         before = validate(model, material.validation)
         yield Update(scores=overall(before), picture=take_picture(model, material.validation))

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_nucleus.datasets import Sample, Source, load_source
+from napari_nucleus.datasets import UNKNOWN, Sample, Source, load_source
 from napari_nucleus.edits import reviewed_regions
 from napari_nucleus.errors import UserError
 from napari_nucleus.files import replacing
@@ -230,6 +230,11 @@ def _cut(sample: Sample) -> tuple[Sample, Sample]:
         return replace(sample, name=name, image=image, labels=labels, ignored=ignored)
 
     return piece(slice(at), f"{sample.name} (1)"), piece(slice(at, None), f"{sample.name} (2)")
+
+
+def knows_types(samples: Sequence[Sample]) -> bool:
+    """Tell whether any nucleus has a class."""
+    return any((sample.types[_nuclei(sample)] != UNKNOWN).any() for sample in samples)
 
 
 def count_shaped(samples: Sequence[Sample]) -> int:

@@ -51,6 +51,13 @@ def with_types(model: NucleusModel, types: Sequence[str]) -> tuple[NucleusModel,
     return new.eval(), frozenset(fresh)
 
 
+def freeze_types(model: NucleusModel) -> None:
+    """Let the type branch, where there is one, not learn: background alone would spoil it."""
+    branch = dict(model.named_children()).get("tp")
+    if branch is not None:
+        branch.requires_grad_(False)
+
+
 def _build(model: NucleusModel, types: Sequence[str]) -> NucleusModel:
     return create_model(model.name, types, pretrained=False, **model.options)
 

@@ -1,6 +1,6 @@
 """What learns in a phase, and one step of it."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
 
@@ -17,6 +17,9 @@ from napari_nucleus.training.objective import branch_losses
 
 _HIGHEST_NORM = 1.0
 """Longer gradients are shortened to this."""
+
+_FRESH = 10.0
+"""How many times faster parameters learn that begin anew among those that know something."""
 
 
 class Diverged(Exception):
@@ -36,8 +39,8 @@ class Learner:
         What is minimised and how, and what learns.
     learnable
         Names of the parameters that may learn at all.
-    start
-        Parameters by name, as the run started, that L2-SP pulls back to.
+    fresh
+        Names of the parameters that begin anew.
 
     Attributes
     ----------
@@ -59,7 +62,7 @@ class Learner:
         recipe: Recipe,
         phase: Phase,
         learnable: frozenset[str],
-        start: Mapping[str, Tensor] | None = None,
+        fresh: frozenset[str] = frozenset(),
     ) -> None:
         self.fabric = fabric
         self.model = model
@@ -69,20 +72,20 @@ class Learner:
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name in learnable and self._learns(name.partition(".")[0]))
             parameter.grad = None
-        learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        learning = {name: p for name, p in model.named_parameters() if p.requires_grad}
         if not learning:
             raise UserError(
                 f"Nothing of this {model.name} learns with train = {phase.train!r}: name another "
                 "part in the recipe's phases."
             )
-        start = start or {}
-        self._pulled = [
-            (parameter, start[name])
-            for name, parameter in model.named_parameters()
-            if parameter.requires_grad and name in start
+        parts = {1.0: learning.keys() - fresh, _FRESH: learning.keys() & fresh}
+        self._times = [times for times, names in parts.items() if names]
+        groups = [
+            {"params": [parameter for name, parameter in learning.items() if name in parts[times]]}
+            for times in self._times
         ]
         kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer]
-        self.optimizer = kind(learning, phase.lr, weight_decay=recipe.weight_decay)
+        self.optimizer = kind(groups, phase.lr, weight_decay=recipe.weight_decay)
         self._wrapped, self._stepper = fabric.setup(model, self.optimizer)
         self._wrapped.mark_forward_method("decode")
         self._cache = FeatureCache() if phase.views and phase.train != "all" else None
@@ -111,8 +114,8 @@ class Learner:
             If the GPU's memory is too small.
         """
         self._set_mode()
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        for group, times in zip(self.optimizer.param_groups, self._times, strict=True):
+            group["lr"] = rate * times
         names: list[str] = []
         found: list[dict[str, Tensor]] = []
         try:
@@ -122,7 +125,6 @@ class Learner:
                     found.append(self._backward(batch, last=number == self.phase.accumulate))
             with self._network():
                 self._descend()
-                self._pull(rate)
                 return self._mean(found)
         except FloatingPointError:
             raise Diverged(*dict.fromkeys(names)) from None
@@ -182,13 +184,6 @@ class Learner:
             raise FloatingPointError
         self._stepper.step()
         self._stepper.zero_grad()
-
-    @torch.no_grad()
-    def _pull(self, rate: float) -> None:
-        """Take the weights a little of the way back to where they started."""
-        share = min(rate * self.recipe.l2_sp, 1.0)
-        for parameter, start in self._pulled:
-            parameter.lerp_(start, share)
 
     def _mean(self, found: list[dict[str, Tensor]]) -> dict[str, float]:
         mean = torch.stack([torch.stack(list(parts.values())) for parts in found]).mean(0)

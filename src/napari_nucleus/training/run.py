@@ -1,7 +1,8 @@
 """A training run: phases, epochs and steps, what is kept of them, and how it goes on."""
 
-from collections.abc import Collection, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
+from copy import deepcopy
 from dataclasses import asdict
 from time import perf_counter
 from typing import Any, cast
@@ -51,7 +52,7 @@ class Run:
     about
         What the model card says besides scores.
     fresh
-        Names of the parameters that begin anew, which L2-SP does not hold back.
+        Names of the parameters that begin anew.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class Run:
         validation: list[Sample],
         model: NucleusModel,
         about: dict[str, Any],
-        fresh: Collection[str] = (),
+        fresh: frozenset[str] = frozenset(),
     ) -> None:
         self.fabric = fabric
         self.recipe = recipe
@@ -78,10 +79,11 @@ class Run:
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         self.model = model.to(fabric.device).to(memory_format=torch.channels_last)
         self._learnable = frozenset(n for n, p in model.named_parameters() if p.requires_grad)
+        self._fresh = fresh
         self._start: dict[str, torch.Tensor] = {}
-        if recipe.l2_sp:
-            kept = ((n, p) for n, p in self.model.named_parameters() if n not in fresh)
-            self._start = {name: parameter.detach().clone() for name, parameter in kept}
+        if recipe.start_share:
+            known = ((n, p) for n, p in self.model.named_parameters() if n not in fresh)
+            self._start = {name: parameter.detach().clone() for name, parameter in known}
         self._average: AveragedModel | None = None
         if recipe.ema:
             decay = get_ema_multi_avg_fn(recipe.ema)
@@ -91,8 +93,19 @@ class Run:
 
     @property
     def kept(self) -> NucleusModel:
-        """The model that is scored and saved: the average of the weights, or the weights."""
-        return cast(NucleusModel, self._average.module) if self._average else self.model
+        """The model that is scored and saved: the average of the weights, or the weights.
+
+        With a share of the starting weights, where the recipe wants one.
+        """
+        kept = cast(NucleusModel, self._average.module) if self._average else self.model
+        if not self._start:
+            return kept
+        mixed = deepcopy(kept)
+        with torch.no_grad():
+            for name, parameter in mixed.named_parameters():
+                if name in self._start:
+                    parameter.lerp_(self._start[name], self.recipe.start_share)
+        return mixed
 
     def restore(self) -> None:
         """Take up the state that the folder holds.
@@ -157,7 +170,7 @@ class Run:
 
     def _begin(self, plan: Plan) -> Learner:
         learner = Learner(
-            self.fabric, self.model, self.recipe, plan.phase, self._learnable, self._start
+            self.fabric, self.model, self.recipe, plan.phase, self._learnable, self._fresh
         )
         if self.progress.phase_step and self._optimizer:
             try:
