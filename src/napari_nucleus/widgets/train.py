@@ -8,7 +8,7 @@ from napari.layers import Image
 from napari.qt.threading import create_worker
 from napari.utils.notifications import show_error
 from napari.viewer import Viewer
-from qtpy.QtCore import QEvent, Signal
+from qtpy.QtCore import QEvent, Qt, Signal
 from qtpy.QtGui import QEnterEvent
 from qtpy.QtWidgets import (
     QHBoxLayout,
@@ -193,7 +193,8 @@ class TrainWidget(QWidget):
         self.progress.setValue(step.step)
         if update.scores is not None:
             self.plot.show()
-            self.plot.show_log(self._job.out / "log.csv", step.step, self._before)
+            log = self._job.out / "log.csv"
+            self.plot.show_log(log, step.step, step.epochs, self._before)
         if self.cancel_button.isEnabled() and not (self._worker and self._worker.switch.paused):
             left = _duration(update.seconds_left or 0)
             self.status.setText(f"Epoch {step.epoch} of {step.epochs}, {left} left")
@@ -213,7 +214,9 @@ class TrainWidget(QWidget):
         else:
             better = outcome.made.after["pq"] > outcome.made.before["pq"]
             self.status.setText(
-                "Done" if better else "Done, but the new model outlines held-out nuclei no better"
+                "Done: the new model outlines held-out nuclei better"
+                if better
+                else "Done, but the new model outlines held-out nuclei no better: review more"
             )
         self.made.show_made(outcome.made, _free_name(self._job.retraining.model))
         self._show_state()
@@ -261,6 +264,7 @@ class TrainWidget(QWidget):
         scroll = QScrollArea()
         scroll.setWidget(inner)
         scroll.setWidgetResizable(True)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         scroll.setFrameShape(QScrollArea.Shape.NoFrame)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)

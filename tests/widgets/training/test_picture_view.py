@@ -14,7 +14,7 @@ def test_outlines_do_not_hide_each_other() -> None:
     image = np.full((40, 56, 3), 200, np.uint8)
     labels = np.zeros((40, 56), int)
     labels[10:20, 10:30] = 1
-    drawn = outlined(image, labels, labels)
+    drawn = outlined(image, labels, labels, 560)
     assert drawn.shape == (400, 560, 3)
     inside = labels.repeat(10, 0).repeat(10, 1) > 0
     true, predicted = painted(drawn, TRUE), painted(drawn, PREDICTED)
@@ -31,4 +31,4 @@ def test_picture_keeps_its_shape(qtbot: QtBot) -> None:
     labels = np.zeros((64, 128), int)
     view.show_nuclei(np.zeros((64, 128, 3), np.uint8), labels, labels)
     pixmap = view.picture.pixmap()
-    assert pixmap.width() == 2 * pixmap.height() == 280 * view.devicePixelRatioF()
+    assert pixmap.width() == 2 * pixmap.height() == 264 * view.devicePixelRatioF()

@@ -5,6 +5,7 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from napari.viewer import Viewer
@@ -59,7 +60,7 @@ def test_training_makes_a_model_that_segment_offers(
     assert widget.form.isEnabled()
     assert not widget.progress.isVisibleTo(widget)
     text = widget.made.scores.text()
-    assert "Panoptic quality" in text
+    assert "Outlines (PQ)" in text
     assert "Old sample" in text
     assert widget.made.isVisibleTo(widget)
     assert widget.made.name.text() == "untrained_retrained"

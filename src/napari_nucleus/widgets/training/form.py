@@ -1,9 +1,11 @@
 """What to train, and on what."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from napari.qt.threading import create_worker
 from napari.utils.notifications import show_error
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QAbstractSpinBox,
     QComboBox,
@@ -45,7 +47,7 @@ class TrainingForm(QWidget):
         self.part = QComboBox()
         for i, (part, (name, told)) in enumerate(_PARTS.items()):
             self.part.addItem(name, part)
-            self.part.setItemData(i, told, 3)
+            self.part.setItemData(i, told, Qt.ItemDataRole.ToolTipRole)
         self.epochs = QSpinBox()
         self.epochs.setRange(1, 10_000)
         self.epochs.setValue(EPOCHS)
@@ -102,7 +104,11 @@ class TrainingForm(QWidget):
         elif isinstance(found, Exception):
             raise found
         else:
-            self.types.setText(", ".join(found))
+            self._show_types(found)
+
+    def _show_types(self, names: Iterable[str]) -> None:
+        self.types.setText(", ".join(names))
+        self.types.setCursorPosition(0)
 
     def _on_model(self) -> None:
         """Take the classes of the model."""
@@ -112,7 +118,7 @@ class TrainingForm(QWidget):
             card = read_card(find_checkpoint(self.model.checkpoint))
         except UserError:  # told when it is used
             return
-        self.types.setText(", ".join(card["types"]))
+        self._show_types(card["types"])
 
     def _on_part(self) -> None:
         self.lr.setValue(LEARNING_RATES[self.part.currentData()])

@@ -42,7 +42,7 @@ class LossPlot(FigureCanvasQTAgg):
         self.setFixedHeight(round(100 * _SIZE[1]))
         self.setMinimumWidth(round(60 * _SIZE[0]))
 
-    def show_log(self, log: Path, steps: int, before: dict[str, float]) -> None:
+    def show_log(self, log: Path, steps: int, epochs: int, before: dict[str, float]) -> None:
         """Draw a run.
 
         Parameters
@@ -51,6 +51,8 @@ class LossPlot(FigureCanvasQTAgg):
             Its ``log.csv``, which may be being written to.
         steps
             Steps that are in there as a whole; 0 draws nothing.
+        epochs
+            How many there are to be.
         before
             Scores of the model that it started from.
         """
@@ -61,6 +63,7 @@ class LossPlot(FigureCanvasQTAgg):
                 upper, lower = self.figure.subplots(2, 1, sharex=True)
                 draw_losses(upper, rows)
                 self._draw_scores(lower, rows, before)
+                upper.set_xlim(0.5, epochs + 0.5)
         self.draw_idle()
 
     def _draw_scores(

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
 from napari_nucleus.retraining import use_model
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from napari_nucleus.retraining.loop import Retrained
 
 _SCORES = {
-    "pq": ("Panoptic quality (PQ)", "Outlines: detection times overlap"),
-    "aji": ("Jaccard index (AJI)", "Outlines: overlap, missed and invented nuclei included"),
-    "f1d": ("Detection (F1)", "Nuclei found, by their centres"),
-    "f1": ("Classes (F1)", "Nuclei found with the right class, mean over the classes"),
+    "pq": "Outlines (PQ)",
+    "aji": "Outlines (AJI)",
+    "f1d": "Detection (F1)",
+    "f1": "Classes (mean F1)",
 }
 
 
@@ -29,18 +29,19 @@ class MadeView(QWidget):
         super().__init__()
         self._checkpoint: Path | None = None
         self.scores = QLabel()
-        self.scores.setWordWrap(True)
+        self.scores.setToolTip(
+            "Scores on what was held out of training. Old sample: tissue that was not trained on, "
+            "and how far the new model still sees the nuclei there that the old one saw"
+        )
         self.name = QLineEdit()
         self.name.setPlaceholderText("Name of the new model")
         self.use_button = QPushButton("Use this model")
         self.use_button.setToolTip("Puts it into the lists of models, here and under Segment")
-        row = QHBoxLayout()
-        row.addWidget(self.name)
-        row.addWidget(self.use_button)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(self.scores)
-        column.addLayout(row)
+        column.addWidget(self.name)
+        column.addWidget(self.use_button)
         self.show_made(None, "")
 
     def show_made(self, made: "Retrained | None", name: str) -> None:
@@ -68,16 +69,16 @@ class MadeView(QWidget):
 def table(made: "Retrained") -> str:
     """Return the scores before and after as HTML."""
     rows = ["<tr><td><b>Held out</b></td><td>before</td><td></td><td>after</td><td></td></tr>"]
-    for key, (name, told) in _SCORES.items():
+    for key, name in _SCORES.items():
         if key in made.before and key in made.after:
             before, after = made.before[key], made.after[key]
             rows.append(
-                f'<tr><td title="{told}">{name}</td><td>{before:.3f}</td><td>→</td>'
+                f"<tr><td>{name}</td><td>{before:.3f}</td><td>→</td>"
                 f"<td><b>{after:.3f}</b></td><td>{after - before:+.3f}</td></tr>"
             )
     if made.old is not None:
         rows.append(
-            "<tr><td><b>Old sample</b><br>agrees with the model before</td>"
+            "<tr><td><b>Old sample</b><br>Same nuclei (PQ)</td>"
             f"<td>1.000</td><td>→</td><td><b>{made.old:.3f}</b></td>"
             f"<td>{made.old - 1:+.3f}</td></tr>"
         )

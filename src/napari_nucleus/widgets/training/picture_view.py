@@ -1,5 +1,6 @@
 """A held-out place, with the nuclei that are there and those that the model sees."""
 
+import cv2
 import numpy as np
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QImage, QPixmap
@@ -9,10 +10,7 @@ from skimage.segmentation import find_boundaries
 TRUE, PREDICTED = "#00e5ff", "#ffe119"
 """Colours of outlines that stand out from pink and from violet, and from each other."""
 
-_DETAIL = 560
-"""About the pixels of the longer side; outlines are one wide."""
-
-_SIDE = 280
+_SIDE = 264
 """Longer side on the screen."""
 
 
@@ -35,24 +33,18 @@ class PictureView(QWidget):
 
     def show_nuclei(self, image: np.ndarray, true: np.ndarray, predicted: np.ndarray) -> None:
         """Show an image (H, W, 3), uint8, with the outlines of two label images (H, W)."""
-        pixels = outlined(image, true, predicted)
+        ratio = self.devicePixelRatioF()
+        pixels = outlined(image, true, predicted, round(_SIDE * ratio))
         height, width, _ = pixels.shape
         # the image does not own its pixels, and the pixmap copies them
         shown = QImage(pixels.tobytes(), width, height, 3 * width, QImage.Format.Format_RGB888)
-        ratio = self.devicePixelRatioF()
-        side = round(_SIDE * ratio)
-        pixmap = QPixmap.fromImage(shown).scaled(
-            side,
-            side,
-            Qt.AspectRatioMode.KeepAspectRatio,
-            Qt.TransformationMode.SmoothTransformation,
-        )
+        pixmap = QPixmap.fromImage(shown)
         pixmap.setDevicePixelRatio(ratio)
         self.picture.setPixmap(pixmap)
 
 
-def outlined(image: np.ndarray, true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Enlarge an image, and draw outlines: annotated nuclei from outside, predicted from inside.
+def outlined(image: np.ndarray, true: np.ndarray, predicted: np.ndarray, side: int) -> np.ndarray:
+    """Resize an image, and draw outlines: annotated nuclei from outside, predicted from inside.
 
     Parameters
     ----------
@@ -60,17 +52,19 @@ def outlined(image: np.ndarray, true: np.ndarray, predicted: np.ndarray) -> np.n
         Uint8 (H, W, 3).
     true, predicted
         Int (H, W), 0 is background.
+    side
+        Pixels of the longer side of the picture.
 
     Returns
     -------
     ndarray
-        Uint8 (k H, k W, 3).
+        Uint8 (side, ..., 3) or (..., side, 3).
     """
-    factor = max(round(_DETAIL / max(true.shape)), 1)
-    image, true, predicted = (
-        of.repeat(factor, 0).repeat(factor, 1) for of in (image, true, predicted)
-    )
-    drawn = image.copy()
+    height, width = (max(round(of * side / max(true.shape)), 1) for of in true.shape)
+    drawn = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
     for labels, mode, color in ((true, "outer", TRUE), (predicted, "inner", PREDICTED)):
-        drawn[find_boundaries(labels, mode=mode)] = list(bytes.fromhex(color[1:]))
-    return drawn
+        resized = cv2.resize(
+            labels.astype(np.float32), (width, height), interpolation=cv2.INTER_NEAREST
+        ).astype(int)
+        drawn[find_boundaries(resized, mode=mode)] = list(bytes.fromhex(color[1:]))
+    return np.asarray(drawn)
