@@ -1,5 +1,6 @@
 """From reviewed regions to a better model."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,20 +13,23 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from napari_nucleus.checkpoints import load_checkpoint, save_checkpoint
+from napari_nucleus.curves import read_log
 from napari_nucleus.datasets import UNKNOWN, Sample
 from napari_nucleus.errors import UserError
 from napari_nucleus.export import write_geojson
+from napari_nucleus.fitting import PUBLISHED
 from napari_nucleus.models import NucleusModel, create_model, registry
 from napari_nucleus.result import open_result
 from napari_nucleus.retraining import (
     Retraining,
     interrupted_run,
     judgement,
+    loop,
     new_run,
     read_job,
     use_model,
 )
-from napari_nucleus.retraining.judgement import agreement, take_picture
+from napari_nucleus.retraining.judgement import agreement, overall, take_picture
 from napari_nucleus.retraining.loop import retrain, retrain_steps
 from napari_nucleus.retraining.material import Material, check, hold_out, read_material
 from napari_nucleus.retraining.start import with_types
@@ -364,3 +368,15 @@ def test_model_gets_a_name(start: Path) -> None:
     for name in ("", "a/b", "../a", ".hidden"):
         with pytest.raises(UserError, match="Name the model with letters"):
             use_model(start, name)
+
+
+def test_constants_are_fitted_where_enough_is_held_out(
+    job: Retraining, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "_FIT", 5)
+    made = retrain(replace(job, epochs=1), tmp_path / "out")
+    model = load_checkpoint(made.checkpoint)
+    assert model.instances.keys() == PUBLISHED.keys()
+    # they were chosen by the scores that are told
+    validated = json.loads(read_log(tmp_path / "out" / "log.csv")[-1]["scores"])
+    assert made.after["pq"] >= overall(validated)["pq"]
