@@ -380,3 +380,9 @@ def test_constants_are_fitted_where_enough_is_held_out(
     # they were chosen by the scores that are told
     validated = json.loads(read_log(tmp_path / "out" / "log.csv")[-1]["scores"])
     assert made.after["pq"] >= overall(validated)["pq"]
+
+
+def test_only_the_head_of_a_histonext_depends_on_its_types() -> None:
+    old = create_model("histonext_atto", ["a", "b"], pretrained=False)
+    _, fresh = with_types(old, ["b", "c", "d"])
+    assert fresh == {"tp.head.weight", "tp.head.bias"}

@@ -14,6 +14,9 @@ from napari_nucleus.curves import draw_losses, draw_scores, read_log
 _SIZE = (3.0, 4.0)
 """Inches of 100 pixels."""
 
+_PLACES = {"left": 0.15, "right": 0.97, "bottom": 0.09, "top": 0.94, "hspace": 0.25}
+"""Of the axes in the figure; to let matplotlib find them would halt the window twice as long."""
+
 
 class LossPlot(FigureCanvasQTAgg):
     """Draws the log of a run, and the score that it began with.
@@ -25,7 +28,7 @@ class LossPlot(FigureCanvasQTAgg):
     """
 
     def __init__(self, theme: str) -> None:
-        super().__init__(Figure(figsize=_SIZE, layout="constrained"))
+        super().__init__(Figure(figsize=_SIZE))
         colors = get_theme(theme)
         ink, ground = colors.text.as_hex(), colors.background.as_hex()
         self._style: Any = {
@@ -60,7 +63,7 @@ class LossPlot(FigureCanvasQTAgg):
         rows = read_log(log)[:steps] if steps else []
         if rows:
             with rc_context(self._style):
-                upper, lower = self.figure.subplots(2, 1, sharex=True)
+                upper, lower = self.figure.subplots(2, 1, sharex=True, gridspec_kw=_PLACES)
                 draw_losses(upper, rows)
                 self._draw_scores(lower, rows, before)
                 upper.set_xlim(0.5, epochs + 0.5)
