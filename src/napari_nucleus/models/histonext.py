@@ -58,6 +58,9 @@ ENCODERS = {
     "histonext_xlarge": "convnext_xlarge.fb_in22k_ft_in1k_384",
 }
 
+_MIN_HIDDEN = 8
+"""Of the attention's bottleneck: the two neurons of a narrow layer can both be dead."""
+
 _PATIENCE = 3.0
 """Seconds that the hub has to answer."""
 
@@ -106,7 +109,7 @@ class ConvCAM(nn.Module):
             nn.BatchNorm2d(channels),
             nn.ReLU(),
         )
-        hidden = max(channels // reduction, 1)
+        hidden = max(channels // reduction, _MIN_HIDDEN)
         self.attention = nn.Sequential(
             nn.Conv2d(channels, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, channels, 1), nn.Sigmoid()
         )
