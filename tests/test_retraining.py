@@ -1,6 +1,6 @@
 """From reviewed regions to a better model."""
 
-import json
+from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,9 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from napari_nucleus.checkpoints import load_checkpoint, save_checkpoint
-from napari_nucleus.curves import read_log
 from napari_nucleus.datasets import UNKNOWN, Sample
 from napari_nucleus.errors import UserError
 from napari_nucleus.export import write_geojson
-from napari_nucleus.fitting import PUBLISHED
 from napari_nucleus.models import NucleusModel, create_model, registry
 from napari_nucleus.result import open_result
 from napari_nucleus.retraining import (
@@ -29,7 +27,7 @@ from napari_nucleus.retraining import (
     read_job,
     use_model,
 )
-from napari_nucleus.retraining.judgement import agreement, overall, take_picture
+from napari_nucleus.retraining.judgement import agreement, take_picture
 from napari_nucleus.retraining.loop import retrain, retrain_steps
 from napari_nucleus.retraining.material import Material, check, hold_out, read_material
 from napari_nucleus.retraining.start import with_types
@@ -370,16 +368,30 @@ def test_model_gets_a_name(start: Path) -> None:
             use_model(start, name)
 
 
-def test_constants_are_fitted_where_enough_is_held_out(
-    job: Retraining, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("better", "kept"), [(True, 0.35), (False, 0.45)])
+def test_fitted_constants_are_kept_where_the_held_out_part_is_no_worse_for_them(
+    job: Retraining, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, better: bool, kept: float
 ) -> None:
+    fitted_on: list[str] = []
+
+    def fit(model: NucleusModel, samples: list[Sample]) -> Generator[None, None, dict]:
+        fitted_on.extend(one.name for one in samples)
+        yield
+        return {"np_threshold": 0.35}
+
+    def score(model: NucleusModel, samples: list[Sample]) -> dict:
+        quality = 0.9 if better and model.instances["np_threshold"] == 0.35 else -0.1
+        return {"score": 0.5, "datasets": {"made": {"pq": quality, "aji": 0.5}}}
+
     monkeypatch.setattr(loop, "_FIT", 5)
+    monkeypatch.setattr(loop, "fit_steps", fit)
+    monkeypatch.setattr(loop, "validate", score)
     made = retrain(replace(job, epochs=1), tmp_path / "out")
-    model = load_checkpoint(made.checkpoint)
-    assert model.instances.keys() == PUBLISHED.keys()
-    # they were chosen by the scores that are told
-    validated = json.loads(read_log(tmp_path / "out" / "log.csv")[-1]["scores"])
-    assert made.after["pq"] >= overall(validated)["pq"]
+    assert load_checkpoint(made.checkpoint).instances == {"np_threshold": kept}
+    assert (made.after["pq"] == 0.9) == better
+    held_out = {one.name for one in read_material(job.data, TYPES, 0.5).validation}
+    assert len(fitted_on) == 3
+    assert not held_out & set(fitted_on)
 
 
 def test_only_the_head_of_a_histonext_depends_on_its_types() -> None:

@@ -12,10 +12,10 @@ from napari_nucleus.recipe import Phase, Recipe
 if TYPE_CHECKING:
     from napari_nucleus.models import NucleusModel
 
-LEARNING_RATES = {"types": 1e-3, "decoder": 2e-4, "all": 1e-4}
+LEARNING_RATES = {"types": 1e-3, "decoder": 1e-4, "all": 5e-5}
 """Peak learning rate by what is trained."""
 
-EPOCHS = 12
+EPOCHS = 10
 
 PATCH = 128
 """Side of a patch in pixels of the network."""
