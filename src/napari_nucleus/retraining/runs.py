@@ -19,7 +19,7 @@ from napari_nucleus.retraining.job import Retraining
 SAMPLES = "samples.npz"
 """What a run learns from and is judged by."""
 
-_JOB, _STATE, _LOCK = "retraining.json", "state.pt", "run.lock"
+_JOB, _STATE, _LAST, _LOCK = "retraining.json", "state.pt", "last.safetensors", "run.lock"
 
 _ADAPTER = TypeAdapter(Retraining)
 
@@ -51,8 +51,8 @@ def interrupted_run() -> Path | None:
 
 
 def forget_state(run: Path) -> None:
-    """Remove what a run could go on from."""
-    for name in (_STATE, SAMPLES):
+    """Remove what a run could go on from; its best model stays."""
+    for name in (_STATE, SAMPLES, _LAST):
         (run / name).unlink(missing_ok=True)
 
 
