@@ -1,5 +1,6 @@
 """Dock widget *Correct nuclei*."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,8 @@ class CorrectWidget(QWidget):
 
     started = Signal()
     """The result is open, or could not be opened."""
+    finished = Signal()
+    """It is saved, and its layers show it."""
 
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__()
@@ -74,19 +77,16 @@ class CorrectWidget(QWidget):
 
     def finish(self) -> None:
         """Save, and leave the result to others."""
-        desk, self._desk = self._desk, None
-        if desk is not None and self._adder is not None:
-            self._adder.blockSignals(True)
-            self.panel.use(None)
-            desk.clear()
-            self.status.setText("Saved.")
-            self._show_state()
+        if self._desk is not None:
+            self.start_button.setEnabled(False)
+            self._tell("Saved.")
+            self._leave(self._on_done)
 
     def changeEvent(self, a0: QEvent | None) -> None:
         """Finish when napari takes the widget out of the window."""
         super().changeEvent(a0)
         if a0 is not None and a0.type() == QEvent.Type.ParentChange and self.parent() is None:
-            self.finish()
+            self._leave(lambda: None)
 
     def reset_choices(self, event: Any = None) -> None:
         """Follow the layers of the viewer; napari calls it when they change."""
@@ -177,6 +177,18 @@ class CorrectWidget(QWidget):
 
     def _tell(self, line: str) -> None:
         self.status.setText(line)
+
+    def _leave(self, done: Callable[[], object]) -> None:
+        desk, self._desk = self._desk, None
+        if desk is not None and self._adder is not None:
+            self._adder.blockSignals(True)
+            self.panel.use(None)
+            desk.clear(done)
+
+    def _on_done(self) -> None:
+        self.start_button.setEnabled(True)
+        self._show_state()
+        self.finished.emit()
 
     def _on_sam(self) -> None:
         if self._desk is not None and self._adder is not None:

@@ -114,9 +114,11 @@ def test_what_is_in_view_is_corrected_and_written_back(
     assert not widget.status.text()
     check_shown(widget, viewer)
 
-    widget.start_button.click()
+    with qtbot.waitSignal(widget.finished, timeout=20_000):
+        widget.start_button.click()
     assert [layer.name for layer in viewer.layers] == ["wide", "nuclei", "classes"]
-    qtbot.waitUntil(lambda: viewer.layers["classes"].visible, timeout=5000)
+    assert large.visible
+    assert viewer.layers["classes"].visible
     after = open_result(result.path).read_labels(0, 0, WIDTH, HEIGHT)
     np.testing.assert_array_equal(large.data[0], after)
     np.testing.assert_array_equal(large.data[1], after[::2, ::2])

@@ -123,7 +123,8 @@ def test_merge_by_a_line_and_delete_by_a_lasso(widget: CorrectWidget, viewer: Vi
 
 def test_review(widget: CorrectWidget, viewer: Viewer) -> None:
     session = session_of(widget)
-    row = largest(widget)
+    table = session.table()
+    row = table[(table["x0"] > 5) & (table["y0"] > 5)].iloc[0]  # away from the border
     press(widget, Qt.Key.Key_R)
     drag(widget, box_around(row))
     (region,) = session.reviewed

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+import numpy as np
+
 from napari_nucleus.edits.session import EditSession
 
 _WORDS = {"class": "class unsure", "size": "unusual size", "boundary": "unusual outline"}
@@ -35,15 +37,9 @@ class CheckQueue:
     """
 
     def __init__(self, session: EditSession) -> None:
-        queue = session.next_to_check()
         self._session = session
-        self._queue = [
-            Doubt(label, doubt, _WORDS[reason])
-            for label, doubt, reason in zip(
-                queue["label"].tolist(), queue["doubt"].tolist(), queue["reason"], strict=True
-            )
-        ]
-        self._place = {doubt.label: place for place, doubt in enumerate(self._queue)}
+        self._queue = session.next_to_check()
+        self._labels = self._queue["label"].to_numpy()
         self._at = 0
 
     def __len__(self) -> int:
@@ -58,23 +54,25 @@ class CheckQueue:
     @property
     def current(self) -> Doubt | None:
         """The nucleus to check now, None when all are checked."""
-        return self._queue[self._at] if self._at < len(self._queue) else None
+        if self._at == len(self):
+            return None
+        row = self._queue.iloc[self._at]
+        return Doubt(int(row["label"]), float(row["doubt"]), _WORDS[row["reason"]])
 
     def go_on(self) -> None:
         """Go to the next one that is still there."""
-        self._at = min(self._at + 1, len(self._queue))
-        while self.current is not None and self._session.rows([self.current.label]).empty:
-            self._at += 1
+        self._at = next(filter(self._is_there, range(self._at + 1, len(self))), len(self))
 
     def go_back(self) -> None:
         """Go to the one before that is still there; stay if there is none."""
-        for place in reversed(range(self._at)):
-            if not self._session.rows([self._queue[place].label]).empty:
-                self._at = place
-                return
+        self._at = next(filter(self._is_there, reversed(range(self._at))), self._at)
 
     def go_to(self, label: int) -> bool:
         """Go to a nucleus; return whether it is in the queue."""
-        if label in self._place:
-            self._at = self._place[label]
-        return label in self._place
+        places = np.flatnonzero(self._labels == label)
+        if len(places):
+            self._at = int(places[0])
+        return bool(len(places))
+
+    def _is_there(self, place: int) -> bool:
+        return not self._session.rows([int(self._labels[place])]).empty

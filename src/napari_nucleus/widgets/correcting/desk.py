@@ -24,6 +24,9 @@ from napari_nucleus.widgets.layers import (
     renew,
 )
 
+# Milliseconds in which the window draws.
+_BREATH = 50
+
 
 class Desk:
     """Lays out a result for correction, and clears everything away again.
@@ -76,7 +79,7 @@ class Desk:
         self._painted = QTimer()
         self._painted.setSingleShot(True)
         place = placement_of(nuclei)
-        frames, sketch = Frames(place), Sketch(place)
+        frames, sketch = Frames(session.shape, place), Sketch(session.shape, place)
         self._added: list[Layer] = [frames.layer, sketch.layer]
         if nuclei.multiscale:
             self._layers = layers_over(session, nuclei, classes, box)
@@ -106,30 +109,45 @@ class Desk:
         """Make the layer active whose keys and mouse are ours."""
         self._viewer.layers.selection.active = self._layers.nuclei
 
-    def clear(self) -> None:
-        """Close the session, remove what was added, and show what was corrected."""
+    def clear(self, done: Callable[[], object]) -> None:
+        """Close the session, show what was corrected, and remove what was added.
+
+        Parameters
+        ----------
+        done
+            Called at the end, which for a large result is a while later.
+        """
         session = self.correcting.session
         self._disconnect()
         self.correcting.take_in()
         edits = journal_size(session.path)  # while nobody else can add to it
         self.correcting.close()
+        self._done = done
         nuclei, _ = self._whole
-        for layer in self._added:
-            if layer in self._viewer.layers:
-                self._viewer.layers.remove(layer)
         if nuclei.multiscale:
             in_background(_layers_of, session, nuclei, then=self._renew)
-        elif self._layers.ours and self._writable:
+            return
+        if self._layers.ours and self._writable:
             known = {"types": session.types, "counts": session.counts(), "edits": edits}
             for one in self._whole:
                 one.metadata.update(known)
+        self._remove()
 
     def _renew(self, found: tuple[Labels, Labels] | Failure) -> None:
         if isinstance(found, Failure):
+            self._remove()
             raise found.error
         for layer, new in zip(self._whole, found, strict=True):
             renew(layer, new)
             layer.visible = True
+        # Mesa's OpenGL crashes if they are not drawn before the region goes.
+        QTimer.singleShot(_BREATH, self._remove)
+
+    def _remove(self) -> None:
+        for layer in self._added:
+            if layer in self._viewer.layers:
+                self._viewer.layers.remove(layer)
+        self._done()
 
     def _connect(self) -> None:
         layer = self._layers.nuclei

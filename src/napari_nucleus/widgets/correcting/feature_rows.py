@@ -37,7 +37,8 @@ class FeatureRows:
             # In place: to give napari the table of 100,000 nuclei anew takes it 20 ms.
             lines = np.searchsorted(known, there)
             for name, values in rows.items():
-                table.iloc[lines, table.columns.get_loc(name)] = values.to_numpy()
+                if not values.equals(table[name].iloc[lines].set_axis(values.index)):
+                    table.iloc[lines, table.columns.get_loc(name)] = values.to_numpy()
             self._layer.events.features()
         else:
             kept = table[~np.isin(known, labels)].drop(columns="index")

@@ -12,57 +12,78 @@ from napari_nucleus.tiles import Box
 
 _REVIEWED = "#5fd35f"
 _DRAWN = "#ffe119"
+_EDGE = "#ffffff"
 _WIDTH = 2.0  # of what the mouse draws, in pixels of the screen
 
 
-class Frames:
-    """Regions that are marked as reviewed.
+class _Lines:
+    """A shapes layer over a result.
+
+    Attributes
+    ----------
+    layer
+        The layer.
 
     Parameters
     ----------
+    name
+        Its name.
+    shape
+        Height and width of the result.
     place
         Where level-0 pixels lie (`placement_of`).
     """
 
-    def __init__(self, place: dict[str, Any]) -> None:
-        self.layer = Shapes(
-            name="reviewed",
-            ndim=2,
-            edge_color=_REVIEWED,
-            face_color="transparent",
-            opacity=1,
-            **place,
-        )
+    def __init__(self, name: str, shape: tuple[int, int], place: dict[str, Any]) -> None:
+        self.layer = Shapes(name=name, ndim=2, face_color="transparent", opacity=1, **place)
+        self._last = np.array(shape) - 1
+
+    def _inside(self, corners: Points | np.ndarray) -> np.ndarray:
+        """Return corners (x, y) as napari has them, (y, x), and none beside the image.
+
+        A line that reaches farther than all layers makes napari slice them all anew: half a second.
+        """
+        return np.clip(np.array(corners, float)[:, ::-1], 0, self._last)
+
+    def _corners(self, box: Box, margin: float = 0) -> np.ndarray:
+        """Return the corners of a box, whose edges lie between the centres of pixels."""
+        x0, y0 = box.x0 - 0.5 - margin, box.y0 - 0.5 - margin
+        x1, y1 = box.x1 - 0.5 + margin, box.y1 - 0.5 + margin
+        return self._inside([(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
+
+
+class Frames(_Lines):
+    """Regions that are marked as reviewed; parameters as of `Sketch`."""
+
+    def __init__(self, shape: tuple[int, int], place: dict[str, Any]) -> None:
+        super().__init__("reviewed", shape, place)
 
     def show(self, regions: Sequence[Region]) -> None:
         """Frame these regions and no others."""
         self.layer.data = []
         if regions:
-            # To be seen at any zoom at which the region is.
-            widths = [max(min(x1 - x0, y1 - y0) / 150, 1) for x0, y0, x1, y1 in regions]
+            boxes = [Box(*region) for region in regions]
             self.layer.add_rectangles(
-                [_corners(Box(*region)) for region in regions], edge_width=widths
+                [self._corners(box) for box in boxes],
+                # To be seen at any zoom at which the region is.
+                edge_width=[max(min(box.width, box.height) / 150, 1) for box in boxes],
+                edge_color=_REVIEWED,
             )
 
 
-class Sketch:
+class Sketch(_Lines):
     """What the mouse draws, and frames around what is looked at.
 
     Parameters
     ----------
+    shape
+        Height and width of the result.
     place
-        Where level-0 pixels lie.
+        Where level-0 pixels lie (`placement_of`).
     """
 
-    def __init__(self, place: dict[str, Any]) -> None:
-        self.layer = Shapes(
-            name="drawing",
-            ndim=2,
-            edge_color=_DRAWN,
-            face_color="transparent",
-            opacity=1,
-            **place,
-        )
+    def __init__(self, shape: tuple[int, int], place: dict[str, Any]) -> None:
+        super().__init__("drawing", shape, place)
         self._frames: list[Box] = []
         self._edge: Box | None = None
 
@@ -76,9 +97,10 @@ class Sketch:
         edge
             Where the region ends in which can be corrected, None for no line.
         """
-        self._frames = list(boxes)
-        self._edge = edge
-        self.trace([], "", 1)
+        wanted = (list(boxes), edge)
+        if wanted != (self._frames, self._edge):  # to draw takes napari 20 ms
+            self._frames, self._edge = wanted
+            self.trace([], "", 1)
 
     def trace(self, points: Points, kind: str, zoom: float) -> None:
         """Draw a line, lasso or box through points (x, y), in place of the one before.
@@ -93,29 +115,19 @@ class Sketch:
             Pixels of the screen per level-0 pixel.
         """
         self.layer.data = []
-        width = _WIDTH / zoom
         if self._edge is not None:
-            self.layer.add_rectangles([_corners(self._edge)], edge_width=1, edge_color="white")
+            self.layer.add_rectangles([self._corners(self._edge)], edge_width=1, edge_color=_EDGE)
         for box in self._frames:
             margin = max(box.width, box.height) / 4 + 2
-            frame = _corners(box) + margin * np.array([[-1, -1], [-1, 1], [1, 1], [1, -1]])
-            self.layer.add_rectangles([frame], edge_width=max(margin / 8, 0.5), edge_color=_DRAWN)
+            self.layer.add_rectangles(
+                [self._corners(box, margin)], edge_width=max(margin / 8, 0.5), edge_color=_DRAWN
+            )
         if len(points) < 2:
             return
-        corners = np.array(points)[:, ::-1]
-        if kind == "line":
-            self.layer.add_paths([corners], edge_width=width, edge_color=_DRAWN)
-        elif kind == "box":
-            (y0, x0), (y1, x1) = corners[0], corners[-1]
-            box_corners = np.array([[y0, x0], [y0, x1], [y1, x1], [y1, x0]])
-            self.layer.add_rectangles([box_corners], edge_width=width, edge_color=_DRAWN)
-        else:
-            self.layer.add_paths(
-                [np.vstack([corners, corners[:1]])], edge_width=width, edge_color=_DRAWN
-            )
-
-
-def _corners(box: Box) -> np.ndarray:
-    """Return the corners (y, x) of a box, whose edges lie between centres of pixels."""
-    x0, y0, x1, y1 = (edge - 0.5 for edge in (box.x0, box.y0, box.x1, box.y1))
-    return np.array([[y0, x0], [y0, x1], [y1, x1], [y1, x0]])
+        if kind == "box":
+            (x0, y0), (x1, y1) = points[0], points[-1]
+            points = [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]
+        closed = [] if kind == "line" else [points[0]]
+        self.layer.add_paths(
+            [self._inside([*points, *closed])], edge_width=_WIDTH / zoom, edge_color=_DRAWN
+        )
