@@ -32,6 +32,6 @@ def test_menus_offer_the_widgets(contributions: dict[str, Any]) -> None:
     }
     assert offered == {
         "napari/file/io_utilities": ["napari-nucleus.open_slide"],
-        "napari/layers/segment": ["napari-nucleus.segment"],
+        "napari/layers/segment": ["napari-nucleus.segment", "napari-nucleus.train"],
         "napari/layers/annotate": ["napari-nucleus.correct"],
     }
