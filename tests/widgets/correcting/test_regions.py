@@ -138,9 +138,15 @@ def test_another_region_takes_its_place(
     painted.data[painted.data == second] = 0  # not taken in yet
     look_at(viewer, large, 900, 150, 80)
     press(widget, Qt.Key.Key_O)
+    look_at(viewer, large, 900, 150, 40)
+    press(widget, Qt.Key.Key_M)
+    marked, edge = viewer.layers["reviewed"].edge_color
+    assert marked[1] > marked[0]  # green
+    np.testing.assert_array_equal(edge, 1)  # white, around what is open
     assert at_work(widget).layers.box.x0 > 500
     assert session_of(widget).rows([first, second]).empty
     check_shown(widget, viewer)
+    undo(widget)
     undo(widget)  # far from here
     undo(widget)
     assert len(session_of(widget).rows([first, second])) == 2

@@ -84,8 +84,7 @@ class Correcting:
         self._first = 0  # of two nuclei to merge
         self._last: Changed | None = None
         session.changed.append(self._on_changed)
-        self._frames.show(session.reviewed)
-        self._mark()
+        self._show_regions()
 
     # What is chosen
 
@@ -192,7 +191,7 @@ class Correcting:
 
     def _open(self, box: Box) -> None:
         self.layers.move(box)
-        self._mark()
+        self._show_regions()
 
     def mark_visible(self) -> None:
         """Mark what is in view as reviewed."""
@@ -323,7 +322,7 @@ class Correcting:
             self._kind = min(self._kind, len(self.session.types) - 1)
         self.layers.update(changed)
         if changed.reviewed:
-            self._frames.show(self.session.reviewed)
+            self._show_regions()
         if self._first and self._first in changed.labels:
             self._first = 0
         self._mark()
@@ -350,8 +349,13 @@ class Correcting:
         if self.queue is not None and self.queue.current is not None:
             labels.add(self.queue.current.label)
         rows = self.session.rows(labels)
-        boxes = (Box(*map(int, edges)) for edges in rows[["x0", "y0", "x1", "y1"]].to_numpy())
-        self._sketch.frame(boxes, None if self.layers.all_there else self.layers.box)
+        edges = rows[["x0", "y0", "x1", "y1"]].to_numpy()
+        self._sketch.frame([Box(*map(int, row)) for row in edges])
+
+    def _show_regions(self) -> None:
+        """Frame what is reviewed, and the region of a large result that is open."""
+        edge = None if self.layers.all_there else self.layers.box
+        self._frames.show(self.session.reviewed, edge)
 
     def _notify(self) -> None:
         for tell in self.changed:

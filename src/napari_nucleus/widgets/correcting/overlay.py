@@ -1,6 +1,6 @@
 """Thin lines over the nuclei: what is reviewed, what is looked at, what the mouse draws."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -53,21 +53,29 @@ class _Lines:
 
 
 class Frames(_Lines):
-    """Regions that are marked as reviewed; parameters as of `Sketch`."""
+    """Regions that are marked as reviewed, and the one that is open; parameters as of `Sketch`."""
 
     def __init__(self, shape: tuple[int, int], place: dict[str, Any]) -> None:
         super().__init__("reviewed", shape, place)
 
-    def show(self, regions: Sequence[Region]) -> None:
-        """Frame these regions and no others."""
+    def show(self, regions: Sequence[Region], edge: Box | None) -> None:
+        """Draw frames in place of those before.
+
+        Parameters
+        ----------
+        regions
+            What is reviewed.
+        edge
+            Where the region ends in which can be corrected, None for no line.
+        """
         self.layer.data = []
-        if regions:
-            boxes = [Box(*region) for region in regions]
+        boxes = [Box(*region) for region in regions] + ([] if edge is None else [edge])
+        if boxes:
             self.layer.add_rectangles(
                 [self._corners(box) for box in boxes],
                 # To be seen at any zoom at which the region is.
-                edge_width=[max(min(box.width, box.height) / 150, 1) for box in boxes],
-                edge_color=_REVIEWED,
+                edge_width=[max(min(box.width, box.height) / 250, 1) for box in boxes],
+                edge_color=[_REVIEWED] * len(regions) + [_EDGE] * (edge is not None),
             )
 
 
@@ -85,21 +93,11 @@ class Sketch(_Lines):
     def __init__(self, shape: tuple[int, int], place: dict[str, Any]) -> None:
         super().__init__("drawing", shape, place)
         self._frames: list[Box] = []
-        self._edge: Box | None = None
 
-    def frame(self, boxes: Iterable[Box], edge: Box | None) -> None:
-        """Put frames around nuclei and along an edge, in place of those before.
-
-        Parameters
-        ----------
-        boxes
-            Boxes of level-0 pixels around the nuclei.
-        edge
-            Where the region ends in which can be corrected, None for no line.
-        """
-        wanted = (list(boxes), edge)
-        if wanted != (self._frames, self._edge):  # to draw takes napari 20 ms
-            self._frames, self._edge = wanted
+    def frame(self, boxes: Sequence[Box]) -> None:
+        """Put frames around nuclei, in place of those before."""
+        if boxes != self._frames:  # to draw takes napari 20 ms
+            self._frames = list(boxes)
             self.trace([], "", 1)
 
     def trace(self, points: Points, kind: str, zoom: float) -> None:
@@ -115,8 +113,6 @@ class Sketch(_Lines):
             Pixels of the screen per level-0 pixel.
         """
         self.layer.data = []
-        if self._edge is not None:
-            self.layer.add_rectangles([self._corners(self._edge)], edge_width=1, edge_color=_EDGE)
         for box in self._frames:
             margin = max(box.width, box.height) / 4 + 2
             self.layer.add_rectangles(
