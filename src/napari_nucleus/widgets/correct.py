@@ -79,7 +79,6 @@ class CorrectWidget(QWidget):
         """Save, and leave the result to others."""
         if self._desk is not None:
             self.start_button.setEnabled(False)
-            self._tell("Saved.")
             self._leave(self._on_done)
 
     def changeEvent(self, a0: QEvent | None) -> None:
@@ -187,6 +186,7 @@ class CorrectWidget(QWidget):
 
     def _on_done(self) -> None:
         self.start_button.setEnabled(True)
+        self.status.setText(self.status.text() or "Saved.")
         self._show_state()
         self.finished.emit()
 

@@ -125,6 +125,7 @@ class TrainWidget(QWidget):
         self.status.setText("Cancelling…")
         if not self._heard:  # it has only read so far, and may end in its own time
             self._worker.returned.disconnect(self._on_outcome)
+            self._worker.finished.connect(self._show_state)  # it may be resumed from then on
             self._on_outcome(Outcome(cancelled=True))
 
     def use(self) -> None:

@@ -147,6 +147,8 @@ class Desk:
         for layer in self._added:
             if layer in self._viewer.layers:
                 self._viewer.layers.remove(layer)
+        if self._whole[0] in self._viewer.layers:
+            self._viewer.layers.selection.active = self._whole[0]
         self._done()
 
     def _connect(self) -> None:
