@@ -123,7 +123,7 @@ class Decoder(NucleusModel):
     def maps(self, logits: dict[str, Tensor]) -> dict[str, Tensor]:
         return {"np": logits["np"][:, 1], "hv": logits["hv"], "tp": logits["tp"] + 1}
 
-    def nuclei(self, maps: dict[str, np.ndarray]) -> tuple[np.ndarray, pd.DataFrame]:
+    def find(self, maps: dict[str, np.ndarray]) -> tuple[np.ndarray, pd.DataFrame]:
         labels, table = hover_instances(maps["np"], maps["hv"], maps["tp"], **self.instances)
         table["type"] = np.array(self.types, dtype=object)[table["type"].to_numpy() - 1]
         return labels, table

@@ -79,9 +79,11 @@ class Recipe:
         Type name to how much more often patches that it dominates are drawn; by frequency and
         within 1 to 20 where none are given.
     np_loss, np_gamma
-        Loss of the nucleus branch, and the asymmetric ones' focusing of nuclei.
+        Loss of the nucleus branch, and the focusing of those that have one.
     tp_loss, tp_gamma
         Loss of the type branch, and the focal ones' focusing.
+    loss_weights
+        Name of a loss, as the log has it, to its weight in the sum; 1 where none is given.
     optimizer, weight_decay
         Betas are (0.9, 0.999).
     start_share
@@ -127,10 +129,11 @@ class Recipe:
     ] = "any_lab"
     sampling: Literal["random", "uniform", "type_aware"] = "type_aware"
     type_weights: dict[str, Positive] = field(default_factory=dict)
-    np_loss: Literal["ce_dice", "asymmetric", "asymmetric_dice"] = "ce_dice"
+    np_loss: Literal["ce_dice", "focal_dice", "asymmetric", "asymmetric_dice"] = "ce_dice"
     np_gamma: Decay = 1.0
     tp_loss: Literal["ce_dice", "focal", "focal_dice"] = "ce_dice"
     tp_gamma: Decay = 2.0
+    loss_weights: dict[str, Decay] = field(default_factory=dict)
     optimizer: Literal["adam", "adamw"] = "adamw"
     weight_decay: Decay = 0.05
     start_share: Share = 0.0

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -8,8 +9,10 @@ from napari_nucleus import losses
 from napari_nucleus.augment import Batch
 from napari_nucleus.recipe import Recipe
 from napari_nucleus.training.objective import branch_losses
+from tests.training.tiny import Tiny
 
-NP_LOSSES = ("ce_dice", "asymmetric", "asymmetric_dice")
+MODEL = Tiny(())
+NP_LOSSES = ("ce_dice", "focal_dice", "asymmetric", "asymmetric_dice")
 TP_LOSSES = ("ce_dice", "focal", "focal_dice")
 
 
@@ -43,7 +46,7 @@ def test_what_is_unknown_teaches_nothing(np_loss: str, tp_loss: str) -> None:
     """Pixels outside the image, shapes that are doubtful, types that nobody gave."""
     logits, batch = made()
     recipe = Recipe(np_loss=np_loss, tp_loss=tp_loss)  # type: ignore[arg-type]
-    torch.stack(list(branch_losses(logits, batch, recipe).values())).sum().backward()
+    torch.stack(list(branch_losses(MODEL, logits, batch, recipe).values())).sum().backward()
     # a gradient of the distance maps reaches two pixels further
     for key, first, whole in (("np", 2, 2), ("hv", 2, 4), ("tp", 6, 6)):
         gradient = logits[key].grad
@@ -55,14 +58,39 @@ def test_what_is_unknown_teaches_nothing(np_loss: str, tp_loss: str) -> None:
 def test_recipe_says_how_much_is_focused() -> None:
     logits, batch = made()
     recipe = Recipe(np_loss="asymmetric", np_gamma=0.5, tp_loss="focal", tp_gamma=3)
-    found = branch_losses(logits, batch, recipe)
+    found = branch_losses(MODEL, logits, batch, recipe)
     assert found["np"] == losses.asymmetric(logits["np"], batch.np, batch.seen, gamma_pos=0.5)
     assert found["tp"] == losses.focal(logits["tp"], batch.tp, batch.typed, gamma=3)
-    other = branch_losses(logits, batch, replace(recipe, np_gamma=1, tp_gamma=2))
+    other = branch_losses(MODEL, logits, batch, replace(recipe, np_gamma=1, tp_gamma=2))
     assert found["np"] != other["np"]
     assert found["tp"] != other["tp"]
 
 
 def test_model_may_have_fewer_branches() -> None:
     logits, batch = made()
-    assert set(branch_losses({"np": logits["np"]}, batch, Recipe())) == {"np"}
+    assert set(branch_losses(MODEL, {"np": logits["np"]}, batch, Recipe())) == {"np"}
+
+
+def test_recipe_weighs_losses() -> None:
+    logits, batch = made()
+    plain = branch_losses(MODEL, logits, batch, Recipe())
+    found = branch_losses(MODEL, logits, batch, Recipe(loss_weights={"hv": 0.25, "tp": 0}))
+    assert found["np"] == plain["np"]
+    assert found["hv"] == plain["hv"] / 4
+    assert found["tp"] == 0
+
+
+def test_deeper_answers_are_judged_as_the_last_one() -> None:
+    logits, batch = made()
+    found = branch_losses(MODEL, {**logits, "np_2": logits["np"] / 2}, batch, Recipe())
+    assert found["np_2"] == losses.ce_dice(logits["np"] / 2, batch.np, batch.seen)
+
+
+def test_models_have_losses_of_their_own() -> None:
+    class Own(Tiny):
+        def own_losses(self, logits: Any, batch: Batch, recipe: Recipe) -> dict[str, torch.Tensor]:
+            return {"graph": batch.images.sum() + 3}
+
+    logits, batch = made()
+    found = branch_losses(Own(()), logits, batch, Recipe(loss_weights={"graph": 2.0}))
+    assert found["graph"] == 6

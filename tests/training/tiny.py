@@ -53,7 +53,7 @@ class Tiny(NucleusModel):
             maps["tp"] = logits["tp"][:, 1:].argmax(1).to(torch.uint8) + 1
         return maps
 
-    nuclei = Decoder.nuclei
+    find = Decoder.find
 
 
 def weights_of(out: Path) -> dict[str, Tensor]:

@@ -1,14 +1,19 @@
 """What every model promises to the rest of the house."""
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from napari_nucleus.devices import autocast_dtype
+
+if TYPE_CHECKING:
+    from napari_nucleus.augment import Batch
+    from napari_nucleus.recipe import Recipe
 
 
 class NucleusModel(nn.Module, ABC):
@@ -66,7 +71,9 @@ class NucleusModel(nn.Module, ABC):
         dict
             ``np`` (B, 2, H, W) logits of background and nucleus; where the paper has them ``hv``
             (B, 2, H, W), horizontal and vertical distance in [-1, 1], and ``tp``
-            (B, K + 1, H, W), logits of background and the types.
+            (B, K + 1, H, W), logits of background and the types. While training, deeper
+            supervision adds keys that begin with ``np_`` or ``tp_``, of the same shapes, and what
+            else `own_losses` needs.
         """
         height, width = images.shape[-2:]
         return self.decode(self.encode(images), (height, width))
@@ -114,8 +121,8 @@ class NucleusModel(nn.Module, ABC):
         """
 
     @abstractmethod
-    def nuclei(self, maps: dict[str, np.ndarray]) -> tuple[np.ndarray, pd.DataFrame]:
-        """Turn the maps of one image into nuclei.
+    def find(self, maps: dict[str, np.ndarray]) -> tuple[np.ndarray, pd.DataFrame]:
+        """Turn the maps of one window into nuclei.
 
         Parameters
         ----------
@@ -127,9 +134,77 @@ class NucleusModel(nn.Module, ABC):
         labels
             Int32 (H, W), 0 is background.
         table
-            One row per nucleus; at least ``label``, ``type`` (name), ``type_prob``,
-            ``centroid_x``, ``centroid_y``.
+            One row per nucleus; at least ``label``, ``centroid_x``, ``centroid_y``, and, of models
+            that tell types from pixels, ``type`` (name) and ``type_prob``.
         """
+
+    def describe(
+        self, labels: np.ndarray, table: pd.DataFrame, maps: dict[str, np.ndarray]
+    ) -> NDArray[np.float32] | None:
+        """Return what `classify` needs to know of each nucleus of a window.
+
+        Parameters
+        ----------
+        labels, table
+            As `find` returns them.
+        maps
+            What they were found in.
+
+        Returns
+        -------
+        ndarray or None
+            (N, F), one row per row of the table; None of models that tell types from pixels.
+        """
+        return None
+
+    def classify(
+        self, centroids: NDArray[np.float64], features: NDArray[np.float32]
+    ) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
+        """Type nuclei by what surrounds them, all nuclei of an image at once.
+
+        Parameters
+        ----------
+        centroids
+            (N, 2), x and y in pixels of the network, from the image's first.
+        features
+            (N, F) as `describe` returns them.
+
+        Returns
+        -------
+        types
+            (N,) names.
+        probabilities
+            (N,) of these types.
+        """
+        raise NotImplementedError(f"{self.name} tells types from pixels.")
+
+    def nuclei(self, maps: dict[str, np.ndarray]) -> tuple[np.ndarray, pd.DataFrame]:
+        """Turn the maps of one whole image into typed nuclei.
+
+        Parameters and values are those of `find`; the table always has ``type`` and ``type_prob``.
+        """
+        labels, table = self.find(maps)
+        features = self.describe(labels, table, maps)
+        if features is not None:
+            centroids = table[["centroid_x", "centroid_y"]].to_numpy(float)
+            table["type"], table["type_prob"] = self.classify(centroids, features)
+        return labels, table
+
+    def own_losses(
+        self, logits: dict[str, Tensor], batch: "Batch", recipe: "Recipe"
+    ) -> dict[str, Tensor]:
+        """Return losses that only this model has, by name; called while it learns.
+
+        Parameters
+        ----------
+        logits
+            As `forward` returns them.
+        batch
+            What they should be.
+        recipe
+            How the model learns.
+        """
+        return {}
 
     @property
     def threshold(self) -> float:

@@ -308,7 +308,7 @@ class HistoNeXt(NucleusModel):
             maps["tp"] = logits["tp"][:, 1:].argmax(1).to(torch.uint8) + 1
         return maps
 
-    def nuclei(self, maps: dict[str, np.ndarray]) -> tuple[np.ndarray, pd.DataFrame]:
+    def find(self, maps: dict[str, np.ndarray]) -> tuple[np.ndarray, pd.DataFrame]:
         labels, table = hover_instances(maps["np"], maps["hv"], maps.get("tp"), **self.instances)
         names = np.array(self.types or ("nucleus",), dtype=object)
         table["type"] = names[table["type"].to_numpy() - 1] if self.types else names[0]

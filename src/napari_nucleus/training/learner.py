@@ -152,7 +152,7 @@ class Learner:
     def _backward(self, batch: Batch, last: bool) -> dict[str, Tensor]:
         """Add a batch's gradients, and return the loss of every branch."""
         with self.fabric.no_backward_sync(self._wrapped, enabled=not last):
-            parts = branch_losses(self._logits(batch.images), batch, self.recipe)
+            parts = branch_losses(self.model, self._logits(batch.images), batch, self.recipe)
             total = torch.stack(list(parts.values())).sum()
             if not torch.isfinite(total):
                 raise FloatingPointError

@@ -7,16 +7,21 @@ from torch import Tensor
 
 from napari_nucleus import losses
 from napari_nucleus.augment import Batch
+from napari_nucleus.models import NucleusModel
 from napari_nucleus.recipe import Recipe
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
-def branch_losses(logits: dict[str, Tensor], batch: Batch, recipe: Recipe) -> dict[str, Tensor]:
-    """Return the loss of every branch that the model has; their sum is minimised.
+def branch_losses(
+    model: NucleusModel, logits: dict[str, Tensor], batch: Batch, recipe: Recipe
+) -> dict[str, Tensor]:
+    """Return the loss of every branch that the model has, weighted; their sum is minimised.
 
     Parameters
     ----------
+    model
+        Whose they are.
     logits
         As `NucleusModel.forward` returns them.
     batch
@@ -24,20 +29,25 @@ def branch_losses(logits: dict[str, Tensor], batch: Batch, recipe: Recipe) -> di
     recipe
         Which losses.
     """
-    parts = {"np": np_loss(recipe)(logits["np"], batch.np, batch.seen)}
-    if "hv" in logits:
-        focus = batch.shaped & (batch.np == 1)
-        hv = losses.mse(logits["hv"], batch.hv, batch.shaped)
-        parts["hv"] = hv + losses.msge(logits["hv"], batch.hv, focus)
-    if "tp" in logits:
-        parts["tp"] = tp_loss(recipe)(logits["tp"], batch.tp, batch.typed)
-    return parts
+    by_branch = {
+        "np": lambda answer: np_loss(recipe)(answer, batch.np, batch.seen),
+        "hv": lambda answer: _hv_loss(answer, batch),
+        "tp": lambda answer: tp_loss(recipe)(answer, batch.tp, batch.typed),
+    }
+    parts = {
+        key: by_branch[key.partition("_")[0]](answer)
+        for key, answer in logits.items()
+        if key.partition("_")[0] in by_branch
+    }
+    parts |= model.own_losses(logits, batch, recipe)
+    return {key: recipe.loss_weights.get(key, 1.0) * loss for key, loss in parts.items()}
 
 
 def np_loss(recipe: Recipe) -> Loss:
     """Return the loss of the nucleus branch."""
     known: dict[str, Loss] = {
         "ce_dice": losses.ce_dice,
+        "focal_dice": partial(losses.focal_dice, gamma=recipe.np_gamma),
         "asymmetric": partial(losses.asymmetric, gamma_pos=recipe.np_gamma),
         "asymmetric_dice": partial(losses.asymmetric_dice, gamma_pos=recipe.np_gamma),
     }
@@ -52,3 +62,8 @@ def tp_loss(recipe: Recipe) -> Loss:
         "focal_dice": partial(losses.focal_dice, gamma=recipe.tp_gamma),
     }
     return known[recipe.tp_loss]
+
+
+def _hv_loss(answer: Tensor, batch: Batch) -> Tensor:
+    focus = batch.shaped & (batch.np == 1)
+    return losses.mse(answer, batch.hv, batch.shaped) + losses.msge(answer, batch.hv, focus)
