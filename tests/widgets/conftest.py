@@ -22,11 +22,14 @@ MakeViewer = Callable[..., Viewer]
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Keep what is written out of the home of the person who runs the tests."""
-    for kind in ("documents", "state", "data", "cache"):
-        monkeypatch.setattr(
-            platformdirs, f"user_{kind}_path", lambda *_, kind=kind: tmp_path / "home" / kind
-        )
+    live_in(tmp_path / "home", monkeypatch.setattr)
     return tmp_path / "home"
+
+
+def live_in(home: Path, set_attribute: Callable[[object, str, object], object]) -> None:
+    """Let this process find a user's folders elsewhere."""
+    for kind in ("documents", "state", "data", "cache"):
+        set_attribute(platformdirs, f"user_{kind}_path", lambda *_, kind=kind: home / kind)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from napari.utils.interactions import (
 from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_nucleus.edits.session import EditSession
@@ -76,17 +77,17 @@ def press(
     modifiers: Qt.KeyboardModifier = Qt.KeyboardModifier.NoModifier,
 ) -> None:
     """Press a key, as it reaches the window."""
-    QtBot.keyClick(_window(widget), key, modifiers)
+    QTest.keyClick(_window(widget), key, modifiers)
 
 
 def hold(widget: CorrectWidget, key: Qt.Key) -> None:
     """Press a key down."""
-    QtBot.keyPress(_window(widget), key)
+    QTest.keyPress(_window(widget), key)
 
 
 def let_go(widget: CorrectWidget, key: Qt.Key) -> None:
     """Let a key go."""
-    QtBot.keyRelease(_window(widget), key)
+    QTest.keyRelease(_window(widget), key)
 
 
 def _window(widget: CorrectWidget) -> QWidget:
@@ -136,15 +137,16 @@ def check_shown(widget: CorrectWidget, viewer: Viewer) -> None:
     numbers = np.zeros(session.next_label, int)
     numbers[table["label"]] = table["type"].map(list(session.types).index) + 1
     np.testing.assert_array_equal(layers.classes.data, numbers[labels])
-    shown = layers.nuclei.features.drop(columns="index")
-    expected = table[table["label"].isin(shown["label"])].reset_index(drop=True)
-    assert set(np.unique(labels)) - {0} <= set(shown["label"])
-    pd.testing.assert_frame_equal(shown, expected, check_dtype=False)
+    rows = layers.nuclei.features.drop(columns="index")
+    expected = table[table["label"].isin(rows["label"])].reset_index(drop=True)
+    assert set(np.unique(labels)) - {0} <= set(rows["label"])
+    pd.testing.assert_frame_equal(rows, expected, check_dtype=False)
 
     counts = table["type"].value_counts()
     for row, name in enumerate(session.types):
         items = [widget.panel.types.table.item(row, column) for column in (2, 3)]
-        assert [item and item.text() for item in items] == [name, str(counts.get(name, 0))]
+        shown = [item and item.text() for item in items]
+        assert shown == [name.replace("_", " "), str(counts.get(name, 0))]
 
     stored = open_result(session.path)
     np.testing.assert_array_equal(stored.read_labels(*place), labels)
