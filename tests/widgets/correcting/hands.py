@@ -1,6 +1,7 @@
 """Mouse and keys of a person who corrects, and what they should see."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,8 @@ from napari_nucleus.widgets.correct import CorrectWidget
 from napari_nucleus.widgets.correcting.controller import Correcting
 
 Points = Sequence[tuple[float, float]]
+
+_KEYS: Any = QTest  # its stubs take functions for methods
 
 CONTROL = Qt.KeyboardModifier.ControlModifier
 SHIFT = Qt.KeyboardModifier.ShiftModifier
@@ -77,17 +80,17 @@ def press(
     modifiers: Qt.KeyboardModifier = Qt.KeyboardModifier.NoModifier,
 ) -> None:
     """Press a key, as it reaches the window."""
-    QTest.keyClick(_window(widget), key, modifiers)
+    _KEYS.keyClick(_window(widget), key, modifiers)
 
 
 def hold(widget: CorrectWidget, key: Qt.Key) -> None:
     """Press a key down."""
-    QTest.keyPress(_window(widget), key)
+    _KEYS.keyPress(_window(widget), key)
 
 
 def let_go(widget: CorrectWidget, key: Qt.Key) -> None:
     """Let a key go."""
-    QTest.keyRelease(_window(widget), key)
+    _KEYS.keyRelease(_window(widget), key)
 
 
 def _window(widget: CorrectWidget) -> QWidget:
