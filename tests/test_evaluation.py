@@ -14,8 +14,9 @@ import napari_nucleus
 from napari_nucleus.datasets import UNKNOWN, Sample, Source, load_source
 from napari_nucleus.errors import UserError
 from napari_nucleus.evaluation import evaluate, evaluate_steps
-from napari_nucleus.fitting import PUBLISHED, fit_instances
+from napari_nucleus.fitting import fit_instances
 from napari_nucleus.inference import segment
+from napari_nucleus.instances import HOVER
 from napari_nucleus.metrics import score_pair
 from napari_nucleus.scoring import Nuclei, score_image, summarize
 from napari_nucleus.validation import validate
@@ -272,13 +273,13 @@ def test_constants_are_fitted_to_annotated_images(samples: list[Sample]) -> None
     model.instances = {"min_size": 77}
     fitted = fit_instances(model, samples)
     assert model.instances == {"min_size": 77}
-    assert fitted.keys() == PUBLISHED.keys()
+    assert fitted.keys() == HOVER.published.keys()
 
     def quality(instances: dict) -> float:
         model.instances = instances
         return validate(model, samples)["datasets"]["made"]["pq"]
 
-    assert quality(fitted) > quality(PUBLISHED)
+    assert quality(fitted) > quality(HOVER.published)
     # half of 0.8 is where the edge of a blurred nucleus is, and less where it is narrow
     assert 0.3 <= fitted["np_threshold"] <= 0.4
 

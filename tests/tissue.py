@@ -9,7 +9,7 @@ import tifffile
 from PIL import Image
 from torch import Tensor, nn, stack, zeros
 
-from napari_nucleus.instances import hover_instances
+from napari_nucleus.instances import HOVER, hover_instances
 from napari_nucleus.models import NucleusModel
 
 TYPES = ("dark", "pale")
@@ -100,6 +100,8 @@ def write_dataset(folder: Path, images: dict[str, Tissue], coded: bool = False) 
 
 class Decoder(NucleusModel):
     """Reads the maps off the pixels of `Tissue.coded`, each from its own pixel alone."""
+
+    constants = HOVER
 
     def __init__(self, types: tuple[str, ...] = TYPES, mpp: float = 0.25) -> None:
         super().__init__(types, {"mpp": mpp})

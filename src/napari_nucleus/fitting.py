@@ -8,28 +8,12 @@ from napari_nucleus.metrics import mean
 from napari_nucleus.models import NucleusModel
 from napari_nucleus.validation import predict_maps, score_maps
 
-# The published constants of HoVer-Net, where the search begins, and what else is tried.
-PUBLISHED = {
-    "np_threshold": 0.5,
-    "marker_threshold": 0.4,
-    "min_size": 10,
-    "sobel_size": 21,
-    "min_probability": 0.0,
-}
-CHOICES: dict[str, tuple[float, ...]] = {
-    "np_threshold": (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6),
-    "marker_threshold": (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6),
-    "min_size": (5, 10, 20, 30, 40, 60, 80),
-    "sobel_size": (5, 7, 9, 11, 13, 15, 17, 21, 25),
-    "min_probability": (0.0, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85),
-}
-
 _SWEEPS = 3
 """One constant's best value depends on the others', but two or three rounds settle it."""
 
 
 def fit_instances(model: NucleusModel, samples: Sequence[Sample]) -> dict[str, Any]:
-    """Choose a HoVer model's constants by panoptic quality.
+    """Choose the constants of a model's post-processing by panoptic quality.
 
     The maps are computed once; then one constant after the other takes its best value, until none
     changes.
@@ -70,11 +54,11 @@ def fit_steps(
         return mean(map(mean, by_dataset.values()))
 
     try:
-        best: dict[str, Any] = {**PUBLISHED, **before}
+        best: dict[str, Any] = {**model.constants.published, **before}
         highest = quality(best)
         for _ in range(_SWEEPS):
             last = dict(best)
-            for key, values in CHOICES.items():
+            for key, values in model.constants.choices.items():
                 for value in values:
                     if value == best[key]:
                         continue

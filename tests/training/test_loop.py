@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from napari_nucleus.checkpoints import load_checkpoint, read_card
 from napari_nucleus.errors import UserError
-from napari_nucleus.fitting import PUBLISHED
+from napari_nucleus.instances import HOVER
 from napari_nucleus.models import create_model
 from napari_nucleus.recipe import Phase, Recipe
 from napari_nucleus.training import Step, train, train_steps
@@ -81,7 +81,7 @@ def test_run_leaves_weights_log_and_card(out: Path) -> None:
     assert [bool(row["scores"]) for row in rows] == [False, True, False, True]
     model = load_checkpoint(out / "best.safetensors")
     assert (model.name, model.types, model.mpp) == ("tiny", ("dark", "pale"), 0.25)
-    assert set(model.instances) == set(PUBLISHED)
+    assert set(model.instances) == set(HOVER.published)
     assert model.card["recipe"]["phases"][0]["epochs"] == 2
     assert model.card["version"] == version("napari-nucleus")
     assert model.card["data"] == {"made": {"training": 4, "validation": 1}}

@@ -54,6 +54,7 @@ class Tiny(NucleusModel):
         return maps
 
     find = Decoder.find
+    constants = Decoder.constants
 
 
 def weights_of(out: Path) -> dict[str, Tensor]:

@@ -1,7 +1,7 @@
 """What every model promises to the rest of the house."""
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from napari_nucleus.devices import autocast_dtype
+from napari_nucleus.instances import Constants
 
 if TYPE_CHECKING:
     from napari_nucleus.augment import Batch
@@ -33,6 +34,8 @@ class NucleusModel(nn.Module, ABC):
         Keyword arguments that rebuild the same architecture through `create_model`.
     mpp
         Micrometres per pixel that the network expects.
+    constants
+        What its post-processing lets be set, of the class.
     instances
         Constants of the post-processing, fitted on validation images.
     card
@@ -45,6 +48,7 @@ class NucleusModel(nn.Module, ABC):
     types: tuple[str, ...]
     options: dict[str, Any]
     mpp: float
+    constants: ClassVar[Constants]
     instances: dict[str, Any]
     card: dict[str, Any]
     sha256: str

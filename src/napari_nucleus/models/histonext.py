@@ -38,13 +38,13 @@ import pandas as pd
 import timm
 import torch
 import torch.nn.functional as F
-from huggingface_hub import HfApi, hf_hub_download
-from huggingface_hub.errors import LocalEntryNotFoundError
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
-from napari_nucleus.instances import hover_instances
+from napari_nucleus.errors import UserError
+from napari_nucleus.instances import HOVER, hover_instances
 from napari_nucleus.models.base import NucleusModel
+from napari_nucleus.models.hub import fetch_weights
 from napari_nucleus.models.registry import register_model
 
 ENCODERS = {
@@ -60,9 +60,6 @@ ENCODERS = {
 
 _MIN_HIDDEN = 8
 """Of the attention's bottleneck: the two neurons of a narrow layer can both be dead."""
-
-_PATIENCE = 3.0
-"""Seconds that the hub has to answer."""
 
 _log = logging.getLogger(__name__)
 
@@ -238,6 +235,7 @@ class HistoNeXt(NucleusModel):
 
     mean: Tensor
     std: Tensor
+    constants = HOVER
 
     def __init__(
         self,
@@ -325,18 +323,10 @@ def _encoder(name: str, pretrained: bool, drop_path: float) -> nn.Module:
 
 def _weights(encoder: str) -> str | None:
     """Return timm's weights of an encoder, from the cache or the hub, or say why there are none."""
-    repository = f"timm/{encoder}"
-    fetch = partial(hf_hub_download, repository, "model.safetensors")
     try:
-        try:
-            return fetch(local_files_only=True)
-        except LocalEntryNotFoundError:
-            # A download tries for a minute to reach a hub that is not there, this only once.
-            HfApi().model_info(repository, timeout=_PATIENCE)
-            return fetch()
-    except Exception as error:  # every version of the hub's client has its own
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        _log.warning("No weights for %s (%s): it starts from scratch.", encoder, reason)
+        return str(fetch_weights(f"timm/{encoder}"))
+    except UserError as error:
+        _log.warning("%s Without weights, it starts from scratch.", error)
         return None
 
 

@@ -11,13 +11,38 @@ import cv2
 import numpy
 import pandas
 from numpy.typing import ArrayLike, NDArray
-from skimage.segmentation import watershed
 
-from .errors import UserError
+from napari_nucleus.errors import UserError
 
-Labels = NDArray[numpy.int32]
-Mask = NDArray[numpy.bool_]
-Floats = NDArray[numpy.floating[Any]]
+from .components import (
+    Floats,
+    Labels,
+    Mask,
+    flood,
+    label_components,
+    without_doubtful,
+    without_small,
+)
+from .constants import Constants
+from .table import nucleus_table
+
+HOVER = Constants(
+    published={
+        "np_threshold": 0.5,
+        "marker_threshold": 0.4,
+        "min_size": 10,
+        "sobel_size": 21,
+        "min_probability": 0.0,
+    },
+    choices={
+        "np_threshold": (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6),
+        "marker_threshold": (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6),
+        "min_size": (5, 10, 20, 30, 40, 60, 80),
+        "sobel_size": (5, 7, 9, 11, 13, 15, 17, 21, 25),
+        "min_probability": (0.0, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85),
+    },
+)
+"""Constants of `hover_instances`."""
 
 # The published smallest marker, px; away from the rim the opening leaves none as small.
 _MIN_MARKER = 10
@@ -69,10 +94,7 @@ def hover_instances(
         0 is background. Numbers follow the markers in reading order; with ``norm="map"`` they are
         the reference implementation's, so that one may be missing.
     table : DataFrame
-        One row per nucleus in ascending order of ``label``: ``label``; ``type``, the most frequent
-        one of its pixels (background only if no pixel has another); ``type_prob``, that type's
-        share of the pixels; ``centroid_x, centroid_y``; the bounding box ``x0, y0, x1, y1``, half
-        open. Pixels of the map. Without `tp`, ``type`` is 0 and ``type_prob`` NaN.
+        One row per nucleus: `napari_nucleus.instances.nucleus_table`.
 
     Raises
     ------
@@ -95,12 +117,13 @@ def hover_instances(
     tp = None if tp is None else numpy.asarray(tp, numpy.int32)
     _check(np, hv, tp, norm, sobel_size)
     energy = _energy_of_map(hv, sobel_size) if norm == "map" else _energy(hv, sobel_size)
-    components = _label(np >= np_threshold, min_size)
+    components = label_components(np >= np_threshold, min_size)
     markers = _markers((components > 0) & (energy < marker_threshold))
-    labels = _without_small(_flood(components, markers, energy), min_size)
-    if min_probability > 0:
-        labels = _without_doubtful(labels, np, min_probability)
-    return labels, _table(labels, tp)
+    # In double precision, as in the reference: rounding changes which pixel is flooded first.
+    relief = numpy.where(components > 0, energy.astype(numpy.float64) - 1, 0)
+    labels = flood(components, markers, cv2.GaussianBlur(relief, (3, 3), 0))
+    labels = without_doubtful(without_small(labels, min_size), np, min_probability)
+    return labels, nucleus_table(labels, tp)
 
 
 def _check(
@@ -165,111 +188,10 @@ def _sobel(size: int) -> tuple[Floats, Floats, float, float]:
     return derive, smooth, float(response.min()), float(response.max())
 
 
-def _label(mask: Mask, min_size: int) -> Labels:
-    """4-connected components of at least `min_size` pixels, numbered in reading order."""
-    _, labels = cv2.connectedComponents(mask.astype(numpy.uint8), connectivity=4)
-    return _without_small(numpy.asarray(labels, numpy.int32), min_size)
-
-
-def _without_small(labels: Labels, min_size: int) -> Labels:
-    return _without(labels, numpy.bincount(labels.ravel()) < min_size)
-
-
-def _without_doubtful(labels: Labels, np: Floats, min_probability: float) -> Labels:
-    total = numpy.bincount(labels.ravel(), np.ravel())
-    return _without(labels, total < min_probability * numpy.bincount(labels.ravel()))
-
-
-def _without(labels: Labels, dropped: Mask) -> Labels:
-    kept = numpy.arange(len(dropped), dtype=numpy.int32)
-    kept[dropped] = 0
-    return kept.take(labels)
-
-
 def _markers(calm: Mask) -> Labels:
     padded = cv2.copyMakeBorder(calm.astype(numpy.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
     outside = 2
     cv2.floodFill(padded, None, (0, 0), outside, flags=4)
     filled = (padded[1:-1, 1:-1] != outside).astype(numpy.uint8)
     ellipse = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
-    return _label(cv2.morphologyEx(filled, cv2.MORPH_OPEN, ellipse) > 0, _MIN_MARKER)
-
-
-def _flood(components: Labels, markers: Labels, energy: Floats) -> Labels:
-    """Watershed of the energy from the markers, done only where it decides something.
-
-    A component with one marker is that marker's; a marker pixel with no free neighbour floods
-    nothing. Leaving both out changes no label and spares most of the queue.
-    """
-    seeds = numpy.flatnonzero(markers != 0)
-    component, marker = components.ravel()[seeds], markers.ravel()[seeds]
-    owner = numpy.zeros(components.max() + 1, numpy.int32)
-    owner[component] = marker
-    contested = numpy.zeros(len(owner), bool)
-    contested[component[owner[component] != marker]] = True
-    # A filled marker may reach over a hole in its nucleus.
-    owner[0] = contested[0] = False
-    labels = owner.take(components)
-    arena = contested.take(components)
-    numpy.copyto(labels, markers, where=arena)
-    free = arena & (labels == 0)
-    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
-    near_free = cv2.dilate(free.astype(numpy.uint8), cross) > 0
-    # In double precision, as in the reference: rounding changes which pixel is flooded first.
-    basins = numpy.where(components > 0, energy.astype(numpy.float64) - 1, 0)
-    basins = cv2.GaussianBlur(basins, (3, 3), 0)
-    flooded = watershed(basins, labels, mask=arena & near_free)
-    numpy.copyto(labels, flooded, where=free)
-    return labels
-
-
-def _table(labels: Labels, tp: NDArray[numpy.int32] | None) -> pandas.DataFrame:
-    """One row per nucleus, summed over its runs in the rows: far fewer than its pixels."""
-    height, width = labels.shape
-    starts_run = numpy.ones(labels.shape, bool)
-    numpy.not_equal(labels[:, 1:], labels[:, :-1], out=starts_run[:, 1:])
-    starts = numpy.flatnonzero(starts_run)
-    lengths = numpy.diff(starts, append=labels.size)
-    of = labels.ravel()[starts]
-    starts, lengths, of = starts[of > 0], lengths[of > 0], of[of > 0]
-    y, x = numpy.divmod(starts, width)
-
-    label, row = numpy.unique(of, return_inverse=True)
-    area = numpy.bincount(row, lengths)
-    x0, y0 = numpy.full(len(label), width), numpy.full(len(label), height)
-    x1, y1 = numpy.zeros_like(x0), numpy.zeros_like(y0)
-    numpy.minimum.at(x0, row, x)
-    numpy.minimum.at(y0, row, y)
-    numpy.maximum.at(x1, row, x + lengths)
-    numpy.maximum.at(y1, row, y + 1)
-    sum_x = numpy.bincount(row, lengths * (x - x0[row]) + lengths * (lengths - 1) // 2)
-    sum_y = numpy.bincount(row, lengths * (y - y0[row]))
-    kind, share = _types(labels, label, area, tp)
-    return pandas.DataFrame(
-        {
-            "label": label,
-            "type": kind,
-            "type_prob": share,
-            "centroid_x": sum_x / area + x0,
-            "centroid_y": sum_y / area + y0,
-            "x0": x0,
-            "y0": y0,
-            "x1": x1,
-            "y1": y1,
-        }
-    )
-
-
-def _types(
-    labels: Labels, label: Labels, area: NDArray[Any], tp: NDArray[numpy.int32] | None
-) -> tuple[NDArray[Any], Floats]:
-    if tp is None:
-        return numpy.zeros(len(label), int), numpy.full(len(label), numpy.nan)
-    # At least one type beside the background, or there is nothing to choose from.
-    count = max(int(tp.max()) + 1, 2)
-    votes = numpy.bincount((labels * count + tp).ravel(), minlength=(int(labels.max()) + 1) * count)
-    votes = votes.reshape(-1, count)[label]
-    kind = votes[:, 1:].argmax(axis=1) + 1
-    kind[votes[:, 1:].max(axis=1) == 0] = 0
-    # The reference's 1e-6, so that probabilities agree to the last digit.
-    return kind, votes[numpy.arange(len(label)), kind] / (area + 1e-6)
+    return label_components(cv2.morphologyEx(filled, cv2.MORPH_OPEN, ellipse) > 0, _MIN_MARKER)

@@ -1,0 +1,20 @@
+"""What can be set in a post-processing, as data, so that it can be fitted."""
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Constants:
+    """Keyword arguments of a post-processing.
+
+    Attributes
+    ----------
+    published
+        Values that hold where none were fitted.
+    choices
+        Values to try.
+    """
+
+    published: dict[str, Any]
+    choices: dict[str, tuple[float, ...]]
