@@ -31,7 +31,7 @@ def without_doubtful(labels: Labels, np: Floats, min_probability: float) -> Labe
     return _without(labels, total < min_probability * numpy.bincount(labels.ravel()))
 
 
-def flood(components: Labels, markers: Labels, relief: Floats) -> Labels:
+def flood(components: Labels, markers: Labels, relief: NDArray[Any]) -> Labels:
     """Share components among their markers, by watershed only where that decides something.
 
     A component with one marker is that marker's; a marker pixel with no free neighbour floods
