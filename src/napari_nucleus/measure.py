@@ -15,6 +15,9 @@ from napari_nucleus.stain import separate_stains
 
 POSITION_COLUMNS = ("centroid_x", "centroid_y", "x0", "y0", "x1", "y1")
 
+_SHAPES = 8
+"""So many of the measurements are of shape, the others of stain."""
+
 
 def measurement_columns(mpp: float | None) -> tuple[str, ...]:
     """Return the names of the measurements, with their unit.
@@ -70,9 +73,39 @@ def measure(
     Returns
     -------
     DataFrame
+        One row per label, in ascending order: what `measure_shapes` returns, then mean and standard
+        deviation of hematoxylin and eosin, as `separate_stains` has them, over the pixels.
+
+    Raises
+    ------
+    ValueError
+        If the two images differ in size.
+    """
+    if labels.shape != rgb.shape[:2]:
+        raise ValueError(f"labels are {labels.shape} and the image is {rgb.shape[:2]}")
+    table, runs = _shapes(labels, mpp, origin)
+    stains = zip(
+        measurement_columns(mpp)[_SHAPES:], _stain_statistics(labels, rgb, runs), strict=True
+    )
+    return table.assign(**{name: values.astype(np.float32) for name, values in stains})
+
+
+def measure_shapes(
+    labels: np.ndarray, mpp: float | None = None, origin: tuple[int, int] = (0, 0)
+) -> pd.DataFrame:
+    """Measure size and shape of every nucleus of a label image.
+
+    Parameters
+    ----------
+    labels, mpp, origin
+        As `measure` takes them.
+
+    Returns
+    -------
+    DataFrame
         One row per label, in ascending order. Positions are in level-0 pixels, whose centres have
         whole coordinates: `label`, `centroid_x`, `centroid_y`, and the box `x0`, `y0`, `x1`, `y1`,
-        half open. Then the columns of `measurement_columns`, as
+        half open. Then the columns of `measurement_columns` up to the orientation, as
         `skimage.measure.regionprops` defines them:
 
         - area: number of pixels times the area of one;
@@ -83,25 +116,23 @@ def measure(
         - solidity: area over the number of pixels in its convex hull;
         - circularity: 4π·area / perimeter², at most 1;
         - orientation: degrees from the vertical to the major axis, counter-clockwise as seen on
-          the screen, in (-90, 90]; 0 where there is no longer axis;
-        - hematoxylin and eosin: mean and standard deviation of `separate_stains` over the pixels.
-
-    Raises
-    ------
-    ValueError
-        If the two images differ in size.
+          the screen, in (-90, 90]; 0 where there is no longer axis.
 
     References
     ----------
     Benkrid and Crookes (2000), Design and FPGA implementation of a perimeter estimator.
     """
-    if labels.shape != rgb.shape[:2]:
-        raise ValueError(f"labels are {labels.shape} and the image is {rgb.shape[:2]}")
+    return _shapes(labels, mpp, origin)[0]
+
+
+def _shapes(
+    labels: np.ndarray, mpp: float | None, origin: tuple[int, int]
+) -> tuple[pd.DataFrame, "_Runs"]:
     # A frame of background, so that every pixel of a nucleus has eight neighbours in the array
     # and no run goes on in the next row.
     padded = np.pad(labels, 1)
     runs = _find_runs(padded)
-    area = runs.sum(runs.length)
+    area = runs.area
     left = np.full(runs.count, labels.shape[1])
     right = np.zeros(runs.count, int)
     top = np.full(runs.count, labels.shape[0])
@@ -139,7 +170,6 @@ def measure(
         (smallest_perimeter / np.maximum(perimeter, smallest_perimeter)) ** 2,
         np.degrees(0.5 * np.arctan2(2 * covariance + 0.0, variance_y - variance_x)),
     )
-    stains = _stain_statistics(labels, rgb, runs, area)
     table = {
         "label": runs.names.astype(np.int64),
         "centroid_x": center_x + origin[0],
@@ -149,8 +179,9 @@ def measure(
         "x1": right + origin[0],
         "y1": bottom + origin[1],
     }
-    values = zip(measurement_columns(mpp), (*shape, *stains), strict=True)
-    return pd.DataFrame(table | {name: value.astype(np.float32) for name, value in values})
+    values = zip(measurement_columns(mpp)[:_SHAPES], shape, strict=True)
+    table |= {name: value.astype(np.float32) for name, value in values}
+    return pd.DataFrame(table), runs
 
 
 @dataclass(frozen=True)
@@ -167,6 +198,11 @@ class _Runs:
     def count(self) -> int:
         """Number of nuclei."""
         return len(self.names)
+
+    @property
+    def area(self) -> np.ndarray:
+        """Pixels of each nucleus."""
+        return self.sum(self.length)
 
     def sum(self, values: np.ndarray) -> np.ndarray:
         """Add up one value per run over each nucleus."""
@@ -269,12 +305,10 @@ def _ceil_divide(a: np.ndarray, b: np.ndarray | int) -> np.ndarray:
     return -(-a // b)
 
 
-def _stain_statistics(
-    labels: np.ndarray, rgb: np.ndarray, runs: _Runs, area: np.ndarray
-) -> list[np.ndarray]:
+def _stain_statistics(labels: np.ndarray, rgb: np.ndarray, runs: _Runs) -> list[np.ndarray]:
     """Return mean and standard deviation of hematoxylin, then of eosin."""
     stains = separate_stains(rgb[labels != 0])
-    owner = np.repeat(runs.owner, runs.length)
+    owner, area = np.repeat(runs.owner, runs.length), runs.area
     statistics = []
     for values in (stains[:, 0], stains[:, 1]):
         mean = np.bincount(owner, values, runs.count) / area

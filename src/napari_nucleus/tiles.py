@@ -168,6 +168,40 @@ class Grid:
         return np.where(smooth >= threshold, grown[rows][:, columns], 0), box
 
 
+def map_stride(size: tuple[int, int], of_map: tuple[int, int]) -> int:
+    """Return how many pixels a value of a network's map covers, across and down.
+
+    Parameters
+    ----------
+    size
+        Height and width of the image in pixels.
+    of_map
+        Height and width of the map: those of the image divided by the stride, rounded up.
+
+    Returns
+    -------
+    int
+        1, or a power of two up to `STRIDE`. Where an image is smaller than the stride, a smaller
+        one may do as well; then the whole image lies in one value.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+
+    Examples
+    --------
+    >>> map_stride((270, 270), (17, 17))
+    16
+    """
+    stride = 1
+    while stride <= STRIDE:
+        if (math.ceil(size[0] / stride), math.ceil(size[1] / stride)) == tuple(of_map):
+            return stride
+        stride *= 2
+    raise ValueError(f"a map of {of_map} does not cover {size} px by a whole stride")
+
+
 def _nearest(start: int, stop: int, origin: float, scale: float, size: int) -> np.ndarray:
     index = np.floor((np.arange(start, stop) + 0.5 - origin) / scale).astype(int)
     return index.clip(0, size - 1)
