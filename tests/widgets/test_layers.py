@@ -92,10 +92,12 @@ def test_nuclei_that_another_window_adds_break_no_large_layer(
 def test_features_hold_the_table(result: Result) -> None:
     nuclei, _ = nuclei_layers(result, {})
     table = result.table()
-    rows = nuclei.features.iloc[table["label"]].reset_index(drop=True)
     for name, column in table.items():
-        np.testing.assert_array_equal(rows[name], column)
-    assert len(nuclei.features) == len(table) + 1  # row 0 is the background
+        np.testing.assert_array_equal(nuclei.features[name], column)
+    for label, told in ((2, f"type: {table['type'][1]}"), (0, "")):  # 0 is the background
+        y, x = np.argwhere(np.asarray(nuclei.data) == label)[0]
+        assert told in nuclei.get_status((y, x))["value"]
+        assert "nan" not in nuclei.get_status((y, x))["value"]
 
 
 def test_classes_carry_the_names_of_their_numbers(result: Result) -> None:

@@ -84,7 +84,7 @@ def nuclei_layers(result: Result, place: Mapping[str, Any]) -> tuple[Labels, Lab
     Returns
     -------
     nuclei
-        The labels, as outlines, with the table as features: row k for label k.
+        The labels, as outlines, with the table as features (`features_of`).
     classes
         For each pixel, the number of its nucleus's type in the order of `Result.types`, from 1 on;
         0 is background. Half transparent in the colours of the types.
@@ -112,7 +112,7 @@ def nuclei_layers(result: Result, place: Mapping[str, Any]) -> tuple[Labels, Lab
         # One colour for all: one for each takes napari a quarter of a second per 50,000.
         colormap=CyclicLabelColormap(colors=[[0, 0, 0, 0], _OUTLINE]),
         opacity=1,
-        features=_by_label(table),
+        features=features_of(table),
         metadata={"shows": "nuclei", **metadata},
         **shared,
     )
@@ -127,6 +127,11 @@ def nuclei_layers(result: Result, place: Mapping[str, Any]) -> tuple[Labels, Lab
         **shared,
     )
     return nuclei, classes
+
+
+def features_of(table: pd.DataFrame) -> pd.DataFrame:
+    """Return nuclei as the features of their layer: napari finds a label in the column `index`."""
+    return table.assign(index=table["label"])
 
 
 def class_colors(types: Mapping[str, str]) -> DirectLabelColormap:
@@ -221,16 +226,3 @@ def _numbers_of_types(table: pd.DataFrame, types: list[str]) -> np.ndarray:
     numbers = np.zeros(table["label"].max() + 1 if len(table) else 1, np.uint8)
     numbers[table["label"]] = table["type"].map({name: i for i, name in enumerate(types, 1)})
     return numbers
-
-
-def _by_label(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the table with row k for label k: napari finds the features of a label there."""
-    labels = table["label"].to_numpy()
-    rows = pd.DataFrame(index=range(labels.max(initial=0) + 1))
-    for name, column in table.items():
-        found = column.to_numpy()
-        empty: Any = {"f": np.nan, "O": ""}.get(found.dtype.kind, 0)
-        values = np.full(len(rows), empty, found.dtype)
-        values[labels] = found
-        rows[name] = values
-    return rows

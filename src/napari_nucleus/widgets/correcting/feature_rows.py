@@ -4,6 +4,8 @@ import numpy as np
 import pandas as pd
 from napari.layers import Labels
 
+from napari_nucleus.widgets.layers import features_of
+
 
 class FeatureRows:
     """Some nuclei as the features of a labels layer, in ascending order of their labels.
@@ -46,5 +48,4 @@ class FeatureRows:
             self._fill(together.sort_values("label", ignore_index=True))
 
     def _fill(self, rows: pd.DataFrame) -> None:
-        # napari finds the row of a label by the column `index`.
-        self._layer.features = rows.assign(index=rows["label"])
+        self._layer.features = features_of(rows)
