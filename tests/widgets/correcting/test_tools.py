@@ -162,6 +162,18 @@ def test_space_moves_the_view_in_any_tool(widget: CorrectWidget, nuclei: Labels)
     assert widget.panel.tools.buttons[Tool.SPLIT].isChecked()
 
 
+def test_the_tissue_alone_can_be_seen(
+    widget: CorrectWidget, viewer: Viewer, nuclei: Labels
+) -> None:
+    press(widget, Qt.Key.Key_P)
+    press(widget, Qt.Key.Key_V)
+    seen = [layer.visible for layer in viewer.layers]
+    assert seen == [layer.name not in ("nuclei", "classes") for layer in viewer.layers]
+    press(widget, Qt.Key.Key_V)
+    assert all(layer.visible for layer in viewer.layers)
+    assert widget.panel.tools.buttons[Tool.PAINT].isChecked()
+
+
 def test_naparis_own_buttons_take_our_tools(widget: CorrectWidget, nuclei: Labels) -> None:
     press(widget, Qt.Key.Key_S)
     nuclei.mode = "paint"

@@ -23,7 +23,7 @@ class Key(NamedTuple):
     does
         What it does, in a few words.
     keys
-        As napari names them, none where napari has bound them itself.
+        As napari names them, none where napari has bound them itself or another line has them.
     """
 
     shown: str
@@ -40,12 +40,9 @@ KEYS = {
         Key("Ctrl+Shift+Z", "Redo", ("Control-Shift-Z",)),
     ],
     "Classes": [
-        Key(
-            "1 … 9",
-            "Choose a class, then click nuclei or draw around many; while you paint or add: the "
-            "class of new nuclei; while you check: the class of this nucleus, and go on",
-            tuple("123456789"),
-        ),
+        Key("1 … 9", "Choose a class, then click nuclei or draw around many", tuple("123456789")),
+        Key("1 … 9", "While you paint or add: the class of new nuclei", ()),
+        Key("1 … 9", "While you check: the class of this nucleus, and go on", ()),
     ],
     "Next to check": [
         Key("N", "Begin, or go on and leave the nucleus as it is", ("N",)),
@@ -54,7 +51,7 @@ KEYS = {
         Key("Delete, Backspace", "Delete, and go on", ("Delete", "Backspace")),
     ],
     "View": [
-        Key("V", "Show or hide the layer of the nuclei", ()),
+        Key("V", "See the tissue alone, or with its nuclei again", ("V",)),
         Key("Arrows", "Move the view", ("Left", "Right", "Up", "Down")),
         Key("=  -", "Zoom in, zoom out", ("=", "-")),
         Key("O", "Correct what is in view, where a large slide is corrected in parts", ("O",)),
@@ -74,6 +71,7 @@ def bind_keys(layer: Labels, correcting: Correcting, view: View) -> None:
         "Y": correcting.accept,
         "Delete": correcting.delete,
         "Backspace": correcting.delete,
+        "V": correcting.layers.toggle,
         "Left": lambda: view.move_by(-1, 0),
         "Right": lambda: view.move_by(1, 0),
         "Up": lambda: view.move_by(0, -1),

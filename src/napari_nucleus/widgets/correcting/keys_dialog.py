@@ -6,8 +6,6 @@ from qtpy.QtWidgets import QDialog, QLabel, QVBoxLayout, QWidget
 
 from napari_nucleus.widgets.correcting.keys import KEYS
 
-_KEY, _TEXT = 130, 430  # widths in pixels
-
 
 class KeysDialog(QDialog):
     """Shows all keys; stays open beside the work."""
@@ -19,10 +17,7 @@ class KeysDialog(QDialog):
         for title, keys in KEYS.items():
             rows.append(f"<tr><td colspan='2'><br><b>{title}</b></td></tr>")
             rows += [
-                f"<tr><td width='{_KEY}'>{escape(key.shown)}</td>"
-                f"<td width='{_TEXT}'>{escape(key.does)}</td></tr>"
-                for key in keys
+                f"<tr><td>{escape(key.shown)}</td><td>{escape(key.does)}</td></tr>" for key in keys
             ]
-        # The cells of the table break lines: a label that does gets its height wrong.
         text = QLabel(f"<table cellpadding='2'>{''.join(rows)}</table>")
         QVBoxLayout(self).addWidget(text)

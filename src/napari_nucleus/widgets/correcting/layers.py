@@ -134,6 +134,12 @@ class EditingLayers:
         if changed.box is not None:
             self._redraw(changed.box.grown(0, within=self.box))
 
+    def toggle(self) -> None:
+        """Hide the nuclei, so that the tissue alone is seen, or show them again."""
+        visible = not self.nuclei.visible
+        for layer in (self.classes, self.nuclei):
+            layer.visible = visible
+
     def move(self, box: Box) -> None:
         """Show another part of a large result.
 
