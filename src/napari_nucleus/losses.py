@@ -91,6 +91,40 @@ def focal_dice(logits: Tensor, target: Tensor, mask: Tensor, gamma: float = 2.0)
     return focal(logits, target, mask, gamma=gamma) + dice(logits, target, mask)
 
 
+def class_focal(logits: Tensor, target: Tensor, weights: Tensor, gamma: float = 2.0) -> Tensor:
+    """Focal loss of nuclei, weighted by type (MSA-Net, equation 7).
+
+    Parameters
+    ----------
+    logits
+        Float (N, K); N may be 0, where the loss is.
+    target
+        Int (N,), type of each, from 0.
+    weights
+        Float (K,), τ.
+    gamma
+        Focusing.
+    """
+    ce = F.cross_entropy(logits, target, reduction="none")
+    return (weights[target] * (1 - torch.exp(-ce)) ** gamma * ce).sum() / max(len(target), 1)
+
+
+def distillation(student: list[Tensor], teacher: list[Tensor]) -> Tensor:
+    """Mean distance of normalised features (MSA-Net, equation 8).
+
+    Parameters
+    ----------
+    student, teacher
+        Float (B, C, h, w) of each selected layer; every place's features are brought to unit
+        length.
+    """
+    distances = [
+        (F.normalize(own.float(), dim=1) - F.normalize(other.float(), dim=1)).norm(dim=1).mean()
+        for own, other in zip(student, teacher, strict=True)
+    ]
+    return torch.stack(distances).mean()
+
+
 def mse(pred: Tensor, true: Tensor, mask: Tensor) -> Tensor:
     """Mean squared error of (B, C, H, W) where `mask` (B, H, W) (equation 8)."""
     return masked_mean((pred - true) ** 2, mask[:, None])

@@ -129,9 +129,9 @@ class Recipe:
     ] = "any_lab"
     sampling: Literal["random", "uniform", "type_aware"] = "type_aware"
     type_weights: dict[str, Positive] = field(default_factory=dict)
-    np_loss: Literal["ce_dice", "focal_dice", "asymmetric", "asymmetric_dice"] = "ce_dice"
+    np_loss: Literal["dice", "ce_dice", "focal_dice", "asymmetric", "asymmetric_dice"] = "ce_dice"
     np_gamma: Decay = 1.0
-    tp_loss: Literal["ce_dice", "focal", "focal_dice"] = "ce_dice"
+    tp_loss: Literal["dice", "ce_dice", "focal", "focal_dice"] = "ce_dice"
     tp_gamma: Decay = 2.0
     loss_weights: dict[str, Decay] = field(default_factory=dict)
     optimizer: Literal["adam", "adamw"] = "adamw"

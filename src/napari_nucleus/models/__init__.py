@@ -6,6 +6,7 @@ from napari_nucleus.native import load_triton
 load_triton()  # before timm and torchvision do
 
 from napari_nucleus.models import histonext as histonext
+from napari_nucleus.models import msanet as msanet
 from napari_nucleus.models.base import NucleusModel
 from napari_nucleus.models.registry import create_model, list_models
 

@@ -46,6 +46,7 @@ def branch_losses(
 def np_loss(recipe: Recipe) -> Loss:
     """Return the loss of the nucleus branch."""
     known: dict[str, Loss] = {
+        "dice": losses.dice,
         "ce_dice": losses.ce_dice,
         "focal_dice": partial(losses.focal_dice, gamma=recipe.np_gamma),
         "asymmetric": partial(losses.asymmetric, gamma_pos=recipe.np_gamma),
@@ -57,6 +58,7 @@ def np_loss(recipe: Recipe) -> Loss:
 def tp_loss(recipe: Recipe) -> Loss:
     """Return the loss of the type branch."""
     known: dict[str, Loss] = {
+        "dice": losses.dice,
         "ce_dice": losses.ce_dice,
         "focal": partial(losses.focal, gamma=recipe.tp_gamma),
         "focal_dice": partial(losses.focal_dice, gamma=recipe.tp_gamma),
