@@ -145,6 +145,7 @@ def load_checkpoint(model: str | Path) -> "NucleusModel":
         should come with the package, but is another file or a part of it.
     """
     from napari_nucleus.models import create_model
+    from napari_nucleus.models.registry import NoSuchModel
 
     path = find_checkpoint(model)
     digest = sha256(path)
@@ -152,7 +153,7 @@ def load_checkpoint(model: str | Path) -> "NucleusModel":
     about = read_card(path)
     try:
         network = create_model(about["name"], about["types"], pretrained=False, **about["options"])
-    except UserError as error:
+    except NoSuchModel as error:
         raise UserError(
             f"{path.name} holds a {about['name']} of another version: update napari-nucleus."
         ) from error

@@ -146,7 +146,7 @@ def patch_features(visual: nn.Module, images: Tensor, layers: tuple[int, ...]) -
     return found
 
 
-def load_clip(name: str, sha256: str | None = None) -> FrozenClip:
+def load_clip(name: str, sha256: str = "") -> FrozenClip:
     """Load or make a CLIP.
 
     Parameters
@@ -154,7 +154,7 @@ def load_clip(name: str, sha256: str | None = None) -> FrozenClip:
     name
         ``"ARCHITECTURE/WEIGHTS"``, see this file's head.
     sha256
-        What its weights must have, where something was trained with them.
+        What the file of its weights must have; empty where any will do.
 
     Raises
     ------
@@ -185,21 +185,42 @@ def load_clip(name: str, sha256: str | None = None) -> FrozenClip:
     return FrozenClip(network, name, found)
 
 
-def load_clip_or_untrained(name: str) -> FrozenClip:
-    """Load a CLIP; where its weights cannot be had from the hub, make untrained ones and say so."""
+def choose_clip(name: str | None, default: str, sha256: str, pretrained: bool) -> FrozenClip:
+    """Return the CLIP that a model shall have.
+
+    Parameters
+    ----------
+    name
+        As `load_clip` takes it; None leaves the choice to the other parameters.
+    default
+        The name where none is given.
+    sha256
+        As `load_clip` takes it; empty where nothing was trained yet.
+    pretrained
+        Whether weights may be fetched. Where none is given, `UNTRAINED` are made if not; and if the
+        hub does not give them, a log line saying so.
+
+    Raises
+    ------
+    UserError
+        As `load_clip`.
+    """
+    architecture, _, weights = (name or default).partition("/")
+    untrained = f"{architecture}/{UNTRAINED}"
+    if name is None and not pretrained:
+        return load_clip(untrained)
+    by_tag = bool(open_clip.get_pretrained_cfg(architecture, weights))
     try:
-        return load_clip(name)
+        return load_clip(name or default, sha256)
     except UserError as error:
-        architecture, _, weights = name.partition("/")
-        if weights == UNTRAINED or not open_clip.get_pretrained_cfg(architecture, weights):
+        if not pretrained or sha256 or not by_tag:
             raise
         _log.warning(
-            "%s Text encoder and teacher are untrained (%s/%s): they teach nothing of tissue.",
+            "%s Text encoder and teacher are untrained (%s): they know nothing of tissue.",
             error,
-            architecture,
-            UNTRAINED,
+            untrained,
         )
-        return load_clip(f"{architecture}/{UNTRAINED}")
+        return load_clip(untrained)
 
 
 def build_clip(architecture: str, quick_gelu: bool = False) -> open_clip.CLIP:

@@ -27,7 +27,6 @@ Settled where the paper is silent or contradicts itself:
 - Types are learned on the true nuclei of a patch, and told for those found.
 """
 
-from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
@@ -60,14 +59,14 @@ from napari_nucleus.models.clip import (
     PATCH,
     SMALL,
     UNTRAINED,
-    FrozenClip,
-    load_clip,
-    load_clip_or_untrained,
+    choose_clip,
     patch_features,
 )
 from napari_nucleus.models.msa_decoder import VISUAL_STRIDE, Decoder, Fusion, visual_features
+from napari_nucleus.models.msa_losses import border_pixels, nucleus_types, type_loss
 from napari_nucleus.models.ppa_vit import PyramidViT, load_from_hub
 from napari_nucleus.models.registry import register_model
+from napari_nucleus.models.windows import see_windows
 
 if TYPE_CHECKING:
     from napari_nucleus.augment import Batch
@@ -210,7 +209,7 @@ class MSANet(NucleusModel):
         drop_path: float = 0.0,
     ) -> None:
         about = SIZES[size]
-        self.clip = _clip(clip, about.clip, clip_sha256, pretrained)
+        self.clip = choose_clip(clip, about.clip, clip_sha256, pretrained)
         super().__init__(
             types,
             {
@@ -255,22 +254,7 @@ class MSANet(NucleusModel):
         """
         height, width = images.shape[-2:]
         x = F.pad(images, (0, -width % PATCH, 0, -height % PATCH), mode="replicate")
-        side = PATCH * self.encoder.vit.side
-        rows, columns = (_windows(length, side) for length in x.shape[-2:])
-        if len(rows) == len(columns) == 1:
-            return self._see(x)
-        places = [(top, left) for top in rows for left in columns]
-        pieces = [x[..., top : top + side, left : left + side] for top, left in places]
-        levels = []
-        for level in self._see(torch.cat(pieces)):
-            whole = level.new_empty(
-                len(x), level.shape[1], x.shape[-2] // PATCH, x.shape[-1] // PATCH
-            )
-            for (top, left), piece in zip(places, level.chunk(len(places)), strict=True):
-                top, left = top // PATCH, left // PATCH
-                whole[..., top : top + piece.shape[-2], left : left + piece.shape[-1]] = piece
-            levels.append(whole)
-        return levels
+        return see_windows(x, PATCH * self.encoder.vit.side, PATCH, self._see)
 
     def _see(self, images: Tensor) -> list[Tensor]:
         """Encode images of no more than one window."""
@@ -355,7 +339,7 @@ class MSANet(NucleusModel):
         found = {}
         if "boundary" in logits:
             pair = torch.cat([torch.zeros_like(logits["boundary"]), logits["boundary"]], 1)
-            found["boundary"] = losses.ce_dice(pair, _borders(batch.labels), batch.shaped)
+            found["boundary"] = losses.ce_dice(pair, border_pixels(batch.labels), batch.shaped)
         if self.types:
             found["types"] = self._type_loss(logits["visual"], batch, recipe)
         if "distillation" in logits:
@@ -366,14 +350,7 @@ class MSANet(NucleusModel):
         """Return how badly the true nuclei of patches are typed."""
         nuclei = pool_nuclei(visual, batch.labels)
         image, label = nuclei.image, nuclei.label
-        where = batch.labels > 0
-        number = torch.zeros(len(batch.labels), int(batch.labels.max()) + 1, dtype=torch.long)
-        target, typed = number.to(visual.device), number.to(visual.device, torch.bool)
-        place = torch.nonzero(where)[:, 0], batch.labels[where].long()
-        target[place] = batch.tp[where]
-        typed[place] = batch.typed[where]
-        target, typed = target[image, label] - 1, typed[image, label]
-        typed &= target >= 0
+        target, typed = nucleus_types(batch.labels, batch.tp, batch.typed, image, label)
         if isinstance(self.tp, GraphClassifier):
             answer = self._graph(nuclei.visual, image, batch.labels)[typed]
         else:
@@ -383,7 +360,7 @@ class MSANet(NucleusModel):
             share = F.one_hot(target, len(self.types)).float().mean(0)
             self.type_share.lerp_(share, _MEMORY)
         weights = 1 / (len(self.types) * self.type_share.clamp(min=_LEAST_SHARE))
-        return _TYPE_LOSSES[recipe.tp_loss](answer, target, weights, recipe.tp_gamma)
+        return type_loss(recipe.tp_loss, recipe.tp_gamma)(answer, target, weights)
 
     def _graph(self, visual: Tensor, image: Tensor, labels: Tensor) -> Tensor:
         """Return logits (N, K) of the nuclei of a batch."""
@@ -450,65 +427,12 @@ class MSANet(NucleusModel):
         return f"{architecture}/{weights.rpartition('/')[2]}{sha256}"
 
 
-def _clip(name: str | None, default: str, sha256: str, pretrained: bool) -> FrozenClip:
-    if name is None and not pretrained:
-        name = f"{default.partition('/')[0]}/{UNTRAINED}"
-    if pretrained and not sha256:
-        return load_clip_or_untrained(name or default)
-    return load_clip(name or default, sha256)
-
-
 def _check(option: str, given: set[Any], known: set[Any]) -> None:
     if wrong := given - known:
         raise UserError(
             f"MSA-Net's option {option} knows {', '.join(map(str, sorted(known)))}, not "
             f"{', '.join(map(str, wrong))}."
         )
-
-
-def _windows(length: int, side: int) -> list[int]:
-    """Return where windows begin that cover a length; the last is moved back to end with it."""
-    if length <= side:
-        return [0]
-    starts = list(range(0, length - side + 1, side))
-    return starts if starts[-1] + side == length else [*starts, length - side]
-
-
-def _borders(labels: Tensor) -> Tensor:
-    """Return which pixels (B, H, W) of nuclei have another nucleus within two pixels."""
-    x = labels[:, None].float()
-    highest = F.max_pool2d(x, 5, 1, 2)
-    lowest = -F.max_pool2d(-torch.where(x > 0, x, torch.inf), 5, 1, 2)
-    return ((highest != lowest) & (x > 0))[:, 0].long()
-
-
-def _maps(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return nuclei as if they were the pixels of one image, for losses of maps."""
-    shape = target[None, :, None]
-    return logits.T[None, :, :, None], shape, torch.ones_like(shape, dtype=torch.bool)
-
-
-def _dice(logits: Tensor, target: Tensor, weights: Tensor, gamma: float) -> Tensor:
-    return losses.dice(*_maps(logits, target))
-
-
-def _ce_dice(logits: Tensor, target: Tensor, weights: Tensor, gamma: float) -> Tensor:
-    return losses.ce_dice(*_maps(logits, target))
-
-
-def _focal_dice(logits: Tensor, target: Tensor, weights: Tensor, gamma: float) -> Tensor:
-    return losses.class_focal(logits, target, weights, gamma) + _dice(
-        logits, target, weights, gamma
-    )
-
-
-_TYPE_LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor, float], Tensor]] = {
-    "dice": _dice,
-    "ce_dice": _ce_dice,
-    "focal": losses.class_focal,
-    "focal_dice": _focal_dice,
-}
-"""Losses of nuclei's types by their names in a recipe."""
 
 
 def _column(values: tuple[float, ...]) -> Tensor:

@@ -8,6 +8,11 @@ from typing import Any
 from napari_nucleus.errors import UserError
 from napari_nucleus.models.base import NucleusModel
 
+
+class NoSuchModel(UserError):
+    """There is no model of that name, or it has no such options."""
+
+
 _BUILDERS: dict[str, Callable[..., NucleusModel]] = {}
 
 
@@ -51,12 +56,12 @@ def create_model(name: str, types: Iterable[str] = (), **options: Any) -> Nucleu
     """
     if name not in _BUILDERS:
         near = get_close_matches(name, _BUILDERS, n=3) or list(_BUILDERS)
-        raise UserError(f"There is no model named {name!r}; did you mean {', '.join(near)}?")
+        raise NoSuchModel(f"There is no model named {name!r}; did you mean {', '.join(near)}?")
     build = _BUILDERS[name]
     try:
         signature(build).bind(types=types, **options)
     except TypeError as error:
-        raise UserError(f"{name} cannot be built with these options: {error}.") from error
+        raise NoSuchModel(f"{name} cannot be built with these options: {error}.") from error
     model = build(types=tuple(types), **options)
     model.name = name
     return model

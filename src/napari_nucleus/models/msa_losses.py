@@ -1,0 +1,72 @@
+"""What MSA-Net learns besides nucleus pixels: types of nuclei, and borders between them."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from napari_nucleus import losses
+
+
+def type_loss(name: str, gamma: float) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """Return the loss of nuclei's types that a recipe's ``tp_loss`` names.
+
+    It takes logits (N, K), types (N,) from 0, and weights (K,), which focal losses use.
+    """
+
+    def focal(logits: Tensor, target: Tensor, weights: Tensor) -> Tensor:
+        return losses.class_focal(logits, target, weights, gamma)
+
+    def dice(logits: Tensor, target: Tensor, weights: Tensor) -> Tensor:
+        return losses.dice(*_as_map(logits, target))
+
+    def ce_dice(logits: Tensor, target: Tensor, weights: Tensor) -> Tensor:
+        return losses.ce_dice(*_as_map(logits, target))
+
+    def focal_dice(logits: Tensor, target: Tensor, weights: Tensor) -> Tensor:
+        return focal(logits, target, weights) + dice(logits, target, weights)
+
+    known = {"dice": dice, "ce_dice": ce_dice, "focal": focal, "focal_dice": focal_dice}
+    return known[name]
+
+
+def nucleus_types(
+    labels: Tensor, tp: Tensor, typed: Tensor, image: Tensor, label: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Look up the types of the nuclei of a batch.
+
+    Parameters
+    ----------
+    labels, tp, typed
+        (B, H, W) of a `Batch`.
+    image, label
+        (N,), as `pool_nuclei` returns them.
+
+    Returns
+    -------
+    target
+        Int64 (N,), from 0.
+    known
+        Bool (N,), whether a nucleus has a type that is known.
+    """
+    inside = labels > 0
+    place = torch.nonzero(inside)[:, 0], labels[inside].long()
+    table = torch.zeros(len(labels), int(labels.max()) + 1, dtype=torch.long, device=labels.device)
+    table[place] = torch.where(typed[inside], tp[inside], 0)
+    types = table[image, label]
+    return types - 1, types > 0
+
+
+def border_pixels(labels: Tensor) -> Tensor:
+    """Return which pixels (B, H, W) of nuclei have another nucleus within two pixels, as 0 or 1."""
+    x = labels[:, None].float()
+    highest = F.max_pool2d(x, 5, 1, 2)
+    lowest = -F.max_pool2d(-torch.where(x > 0, x, torch.inf), 5, 1, 2)
+    return ((highest != lowest) & (x > 0))[:, 0].long()
+
+
+def _as_map(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return nuclei as if they were the pixels of one image, and that all of them count."""
+    pixels = target[None, :, None]
+    return logits.T[None, :, :, None], pixels, torch.ones_like(pixels, dtype=torch.bool)
