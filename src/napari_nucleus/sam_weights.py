@@ -19,6 +19,9 @@ from napari_nucleus.files import write_errors
 _PATIENCE = 10.0
 """Seconds in which the address has to answer."""
 
+_SUFFIXES = (".pt", ".pth")
+"""Of files of SAM's weights."""
+
 _CHUNK = 2**18
 """Bytes between two calls of a download's progress."""
 
@@ -111,6 +114,40 @@ def find_sam(source: str | Path) -> Path:
             f"There are no SAM weights {str(source)!r}: give a file or {', '.join(near)}."
         )
     return path
+
+
+def is_sha256(text: str) -> bool:
+    """Return whether a text is a SHA-256 in hexadecimal rather than the path of a file."""
+    return len(text) == 64 and set(text) <= set("0123456789abcdef")
+
+
+def find_sam_by_sha256(name: str, digest: str) -> Path:
+    """Return the file of the very weights that a model was trained with, looked for by content.
+
+    Parameters
+    ----------
+    name
+        A name of `SAM_WEIGHTS`.
+    digest
+        Their SHA-256.
+
+    Raises
+    ------
+    UserError
+        If they are not in `trained_dir`; the message says how to get them.
+    """
+    weights = SAM_WEIGHTS[name]
+    if digest == weights.sha256:
+        return find_sam(name)
+    folder = trained_dir()
+    files = [file for kind in _SUFFIXES for file in sorted(folder.glob(f"*{kind}"))]
+    for file in files:
+        if sha256(file) == digest:
+            return file
+    raise UserError(
+        f"The model was trained with other weights of {weights.title} than the official ones, of "
+        f"SHA-256 {digest[:12]}…: put their file into {folder}."
+    )
 
 
 def check_sam(path: Path) -> str:

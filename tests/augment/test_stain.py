@@ -2,7 +2,8 @@ import numpy as np
 import torch
 from skimage.color import rgb2hed, rgb2lab
 
-from napari_nucleus.augment.stain import StainJitter, StainNormalization
+from napari_nucleus.augment.stain import StainJitter
+from napari_nucleus.stain_normalization import StainNormalization
 from tests.tissue import tissue
 
 

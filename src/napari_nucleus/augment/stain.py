@@ -1,8 +1,7 @@
-"""Colours of H&E: other amounts and hues of the stains, or the same in every image."""
+"""Colours of H&E: other amounts and hues of the stains."""
 
 import torch
 import torch.nn.functional as F
-from kornia.color import lab_to_rgb, rgb_to_lab
 from torch import Tensor, nn
 
 from napari_nucleus.stain import STAINS
@@ -53,29 +52,3 @@ class StainJitter(nn.Module):
         density = -torch.log(images.clamp(min=1 / 255)).flatten(2)
         restained = torch.exp(-torch.baddbmm(shift, change.mT, density))
         return restained.view_as(images).clamp(0, 1)
-
-
-class StainNormalization(nn.Module):
-    """Give the tissue of every image the same mean and spread of colour, in CIELAB.
-
-    After Reinhard et al. 2001; glass is left out of the statistics, and contrast is raised or
-    lowered by half at most, since a patch may show one stain alone. A network that learned from
-    such patches must be given such tiles.
-    """
-
-    # lightness, red against green and yellow against blue, as in the tissue of CoNSeP
-    mean = (66.0, 25.0, -20.0)
-    std = (12.0, 7.0, 8.0)
-
-    def forward(self, images: Tensor) -> Tensor:
-        target, spread = (
-            torch.tensor(of, device=images.device).view(1, 3, 1, 1) for of in (self.mean, self.std)
-        )
-        tissue = (images.mean(1, keepdim=True) < 0.85).float()
-        pixels = tissue.sum((2, 3), keepdim=True)
-        lab = rgb_to_lab(images)
-        mean = (lab * tissue).sum((2, 3), keepdim=True) / pixels.clamp(min=1)
-        centred = lab - mean
-        variance = (centred.square() * tissue).sum((2, 3), keepdim=True) / pixels.clamp(min=1)
-        contrast = (spread / variance.sqrt().clamp(min=1)).clamp(2 / 3, 3 / 2)
-        return torch.where(pixels > 0, lab_to_rgb(centred * contrast + target), images)

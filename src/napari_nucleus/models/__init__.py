@@ -5,6 +5,7 @@ from napari_nucleus.native import load_triton
 
 load_triton()  # before timm and torchvision do
 
+from napari_nucleus.models import eunet3plus as eunet3plus
 from napari_nucleus.models import histonext as histonext
 from napari_nucleus.models import msanet as msanet
 from napari_nucleus.models.base import NucleusModel

@@ -14,6 +14,7 @@ from napari_nucleus.instances import Constants
 
 if TYPE_CHECKING:
     from napari_nucleus.augment import Batch
+    from napari_nucleus.features import FeatureCache
     from napari_nucleus.recipe import Recipe
 
 
@@ -42,6 +43,9 @@ class NucleusModel(nn.Module, ABC):
         Model card: data, licence, scores, version, command.
     sha256
         Of the checkpoint that it was loaded from; empty where there is none.
+    cache
+        Where a model keeps, while it is trained on patches that come again, what parts of it that
+        never learn say of them; None where patches do not come again.
     """
 
     name: str
@@ -52,6 +56,7 @@ class NucleusModel(nn.Module, ABC):
     instances: dict[str, Any]
     card: dict[str, Any]
     sha256: str
+    cache: "FeatureCache | None"
 
     def __init__(self, types: tuple[str, ...], options: dict[str, Any]) -> None:
         super().__init__()
@@ -61,6 +66,7 @@ class NucleusModel(nn.Module, ABC):
         self.instances = {}
         self.card = {}
         self.sha256 = ""
+        self.cache = None
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Map images to logits.
@@ -162,16 +168,18 @@ class NucleusModel(nn.Module, ABC):
         return None
 
     def classify(
-        self, centroids: NDArray[np.float64], features: NDArray[np.float32]
+        self, centroids: NDArray[np.float64], features: NDArray[np.floating]
     ) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
         """Type nuclei by what surrounds them, all nuclei of an image at once.
 
         Parameters
         ----------
         centroids
-            (N, 2), x and y in pixels of the network, from the image's first.
+            (N, 2), x and y in pixels of the network, from the first of the image, whatever region
+            of it is looked at.
         features
-            (N, F) as `describe` returns them.
+            (N, F) as `describe` returns them; of a slide in half precision, on disk: to be read
+            piece by piece.
 
         Returns
         -------

@@ -14,16 +14,35 @@ from typing import Self
 
 import torch
 from segment_anything import sam_model_registry
-from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
+from segment_anything.modeling import (
+    ImageEncoderViT,
+    MaskDecoder,
+    PromptEncoder,
+    Sam,
+    TwoWayTransformer,
+)
 from torch import Tensor
+from torch.func import functional_call
 
 from napari_nucleus.devices import autocast_dtype
 from napari_nucleus.errors import UserError
+from napari_nucleus.features import FeatureCache
 from napari_nucleus.models.tinyvit import TinyViTEncoder, rename_weights
-from napari_nucleus.sam_weights import SAM_WEIGHTS, check_sam, find_sam
+from napari_nucleus.sam_weights import (
+    SAM_WEIGHTS,
+    check_sam,
+    find_sam,
+    find_sam_by_sha256,
+    is_sha256,
+)
 
 SIDE = 1024
 """Side of the images that SAM takes, in pixels."""
+
+CELL = 16
+"""Side of a cell of SAM's embedding, in pixels."""
+
+_CHANNELS = 256
 
 _ENCODER = "image_encoder."
 _WIDTHS = {768: "vit_b", 1024: "vit_l", 1280: "vit_h"}
@@ -82,6 +101,142 @@ class FrozenSam:
         with torch.autocast(self.device.type, autocast_dtype(self.device), enabled=half):
             padded = self.network.preprocess(images.to(self.device, torch.float32) * 255)
             return self.network.image_encoder(padded).float()
+
+    @torch.no_grad()
+    def embed_native(self, images: Tensor) -> Tensor:
+        """Compute the embedding of images of any size at their own resolution, and of them alone.
+
+        Images of more than 1024 px are embedded in parts of at most that; smaller ones are not
+        padded to it, so that their cost goes by their area.
+
+        Parameters
+        ----------
+        images
+            Float (B, 3, H, W) in [0, 1], RGB, H and W multiples of 16.
+
+        Returns
+        -------
+        Tensor
+            Half-precision floats (B, 256, H / 16, W / 16) on SAM's device.
+        """
+        if any(side % CELL for side in images.shape[-2:]):
+            raise ValueError(f"H and W must be multiples of {CELL}: {tuple(images.shape[-2:])}.")
+        images = images.to(self.device, torch.float32)
+        pixels = (images * 255 - self.network.pixel_mean) / self.network.pixel_std
+        half = self.device.type == "cuda"
+        with torch.autocast(self.device.type, autocast_dtype(self.device), enabled=half):
+            rows = [
+                torch.cat([self._encode(part).half() for part in _parts(row, 3)], 3)
+                for row in _parts(pixels, 2)
+            ]
+            return torch.cat(rows, 2)
+
+    def _encode(self, pixels: Tensor) -> Tensor:
+        encoder = self.network.image_encoder
+        return encode_vit(encoder, pixels) if hasattr(encoder, "pos_embed") else encoder(pixels)
+
+
+def encode_vit(encoder: ImageEncoderViT, pixels: Tensor) -> Tensor:
+    """Run SAM's ViT on images of fewer pixels than it was trained with.
+
+    Positions, absolute and relative, are those of the first cells of the whole, as far as needed;
+    `segment_anything` alone would stretch the relative ones, so that near seems far.
+
+    Parameters
+    ----------
+    encoder
+        The network.
+    pixels
+        Float (B, 3, H, W), normalised, H and W multiples of its patch.
+
+    Returns
+    -------
+    Tensor
+        (B, 256, H / 16, W / 16).
+    """
+    x = encoder.patch_embed(pixels)
+    height, width = x.shape[1:3]
+    if encoder.pos_embed is not None:
+        x = x + encoder.pos_embed[:, :height, :width]
+    for block in encoder.blocks:
+        near = {}
+        if block.window_size == 0 and block.attn.use_rel_pos:
+            near["attn.rel_pos_h"] = _near(block.attn.rel_pos_h, height)
+            near["attn.rel_pos_w"] = _near(block.attn.rel_pos_w, width)
+        x = functional_call(block, near, (x,))
+    return encoder.neck(x.movedim(-1, 1))
+
+
+class SamGuide:
+    """A SAM for a model to lean on, loaded when it is first asked.
+
+    It is no module on purpose, as `FrozenSam` is none.
+
+    Parameters
+    ----------
+    kind
+        Name of the image encoder; see `build_sam`.
+    weights
+        Their SHA-256, or their file; empty for the official ones.
+
+    Attributes
+    ----------
+    sam
+        The network; None until it is needed.
+    sha256
+        Of the weights that it must have.
+    """
+
+    def __init__(self, kind: str, weights: str = "") -> None:
+        self.kind = kind
+        self.sam: FrozenSam | None = None
+        self._file: Path | None = None
+        if weights and not is_sha256(weights):
+            self._file = find_sam(weights)
+            weights = check_sam(self._file)
+        self.sha256 = weights or SAM_WEIGHTS[kind].sha256
+
+    def load(self) -> FrozenSam:
+        """Return the network.
+
+        Raises
+        ------
+        UserError
+            If its weights are not there, damaged, or others.
+        """
+        if self.sam is None:
+            file = self._file or find_sam_by_sha256(self.kind, self.sha256)
+            self.sam = load_sam(file, self.kind)
+        return self.sam
+
+    def embed(self, images: Tensor, cache: FeatureCache | None = None) -> Tensor:
+        """Compute the embedding of images, at their own resolution, where they are.
+
+        Parameters
+        ----------
+        images
+            As `FrozenSam.embed_native` takes them.
+        cache
+            Keeps what it says of each image; the same comes back.
+
+        Raises
+        ------
+        UserError
+            As `load`.
+        """
+        batch, _, height, width = images.shape
+        if images.is_meta:
+            return images.new_empty(batch, _CHANNELS, height // CELL, width // CELL)
+        sam = self.load().to(images.device)
+        # the surroundings' autocast has no half precision of these on a CPU
+        with torch.autocast(images.device.type, enabled=False):
+            if cache is None:
+                return sam.embed_native(images)
+            weights = f"sam {self.sha256}"
+            return cache.features(images, lambda of: [sam.embed_native(of)], weights)[0]
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
+        return self  # of what never changes, copies of a model need none
 
 
 def build_sam(kind: str) -> Sam:
@@ -168,6 +323,20 @@ def _kind(state: object) -> str | None:
         return "vit_t"
     tokens = state.get(f"{_ENCODER}patch_embed.proj.weight")
     return _WIDTHS.get(len(tokens)) if isinstance(tokens, Tensor) and tokens.ndim else None
+
+
+def _parts(x: Tensor, axis: int) -> tuple[Tensor, ...]:
+    """Split along an axis into parts of whole cells, none of more than SAM's side."""
+    cells, limit = x.shape[axis] // CELL, SIDE // CELL
+    count = -(-cells // limit)
+    edges = [round(i * cells / count) * CELL for i in range(1, count)]
+    return x.tensor_split(edges, axis)
+
+
+def _near(table: Tensor, cells: int) -> Tensor:
+    """Cut a table of relative positions, by -63 to 63 cells, to those among so many cells."""
+    centre = len(table) // 2
+    return table[centre - cells + 1 : centre + cells]
 
 
 def _with_timm_names(state: dict[str, Tensor]) -> dict[str, Tensor]:

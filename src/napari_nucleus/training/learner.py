@@ -88,7 +88,9 @@ class Learner:
         self.optimizer = kind(groups, phase.lr, weight_decay=recipe.weight_decay)
         self._wrapped, self._stepper = fabric.setup(model, self.optimizer)
         self._wrapped.mark_forward_method("decode")
-        self._cache = FeatureCache() if phase.views and phase.train != "all" else None
+        cache = FeatureCache() if phase.views else None
+        self._cache = cache if phase.train != "all" else None
+        model.cache = cache if phase.train == "all" else None
         self._frozen = weights_hash(model, "encoder") if self._cache else ""
 
     def step(self, batches: Iterable[Batch], rate: float) -> dict[str, float]:
