@@ -6,19 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
-from shapely import Polygon, contains_xy
+from shapely import Polygon
 
 from napari_nucleus.checkpoints import DEFAULT_MODEL, load_checkpoint
 from napari_nucleus.devices import pick_device
 from napari_nucleus.errors import UserError
-from napari_nucleus.measure import measure
 from napari_nucleus.models import NucleusModel
 from napari_nucleus.result import Result, ResultWriter
 from napari_nucleus.slides import Slide, open_slide, slide_from_arrays
-from napari_nucleus.tiles import Box, Grid, Tile
+from napari_nucleus.stitching import Stitcher
+from napari_nucleus.tiles import Box, Grid, Tile, map_stride
 from napari_nucleus.types import type_colors
+from napari_nucleus.untyped import Untyped
 
 TILE = 640
 """Side of a tile's core in network pixels."""
@@ -26,9 +26,6 @@ TILE = 640
 MARGIN = 128
 """Network pixels that a tile sees around its core: wider than any nucleus, and than nearly all of
 what the network makes of a place beyond the edge."""
-
-_BAND = 8
-"""Network pixels by which two tiles may disagree on a nucleus's centre."""
 
 _BATCH = {"cpu": 1}
 """Tiles that a device computes at once; those that are not named, 8."""
@@ -167,13 +164,18 @@ def segment_steps(
         "device": str(place),
     }
     colors = type_colors(network.types or ["nucleus"])
-    with ResultWriter(out, slide.shape, resolution, colors, run) as writer:
+    with (
+        ResultWriter(out, slide.shape, resolution, colors, run) as writer,
+        Untyped(writer.path.parent) as untyped,
+    ):
         shape = None if outline is None else Polygon(outline).buffer(0)
-        stitcher = _Stitcher(slide, grid, network, writer, resolution, shape)
+        stitcher = Stitcher(slide, grid, network, writer, untyped, resolution, shape)
         yield Progress(0, len(tiles), 0)
         for done, (piece, maps) in enumerate(_maps(slide, grid, tiles, network), 1):
             stitcher.add(piece, maps)
             yield Progress(done, len(tiles), stitcher.count)
+        for rows in untyped.typed(network):
+            writer.append(rows)
         return writer.finish(seconds={"total": round(time.perf_counter() - started, 2)})
 
 
@@ -194,7 +196,8 @@ def predict_image(
     Returns
     -------
     dict
-        What `NucleusModel.nuclei` takes.
+        What `NucleusModel.nuclei` takes. Maps of a lower resolution, as `map_stride` knows them,
+        keep it.
     """
     height, width = image.shape[:2]
     slide = slide_from_arrays([image], network.mpp)
@@ -202,13 +205,23 @@ def predict_image(
     whole: dict[str, np.ndarray] = {}
     for piece, maps in _maps(slide, grid, list(grid.tiles(tile, MARGIN)), network):
         core, window = piece.core, piece.window
-        left, top = core.x0 - window.x0, core.y0 - window.y0
         for key, part in maps.items():
+            stride = map_stride((window.height, window.width), part.shape[-2:])
             if key not in whole:
-                whole[key] = np.empty((*part.shape[:-2], height, width), part.dtype)
-            own = part[..., top : top + core.height, left : left + core.width]
-            whole[key][..., core.y0 : core.y1, core.x0 : core.x1] = own
+                size = (-(-height // stride), -(-width // stride))
+                whole[key] = np.empty((*part.shape[:-2], *size), part.dtype)
+            place = _cells(core, Box(0, 0, width, height), stride)
+            whole[key][..., *place] = part[..., *_cells(core, window, stride)]
     return whole
+
+
+def _cells(box: Box, window: Box, stride: int) -> tuple[slice, slice]:
+    """Return the rows and columns of a window's map that cover a box."""
+    left, top = (box.x0 - window.x0) // stride, (box.y0 - window.y0) // stride
+    return (
+        slice(top, top - (-box.height // stride)),
+        slice(left, left - (-box.width // stride)),
+    )
 
 
 def _region(slide: Slide, region: tuple[int, int, int, int] | None) -> Box:
@@ -258,101 +271,3 @@ def _alike(tiles: list[Tile], limit: int) -> list[Tile]:
             break
         batch.append(tile)
     return batch
-
-
-class _Stitcher:
-    """Writes the nuclei of each tile once.
-
-    A nucleus belongs to the tile in whose core its centre lies. Two tiles that see a nucleus at
-    their seam may disagree on its centre by a little, so a tile also takes nuclei centred just
-    before its core, unless what it would write is already there.
-    """
-
-    def __init__(
-        self,
-        slide: Slide,
-        grid: Grid,
-        network: NucleusModel,
-        writer: ResultWriter,
-        mpp: float,
-        shape: Polygon | None,
-    ) -> None:
-        self.slide = slide
-        self.grid = grid
-        self.network = network
-        self.writer = writer
-        self.mpp = mpp
-        self.shape = shape
-        self.count = 0
-
-    def add(self, tile: Tile, maps: dict[str, np.ndarray]) -> None:
-        """Turn the maps of a tile's window into nuclei and write those that are new."""
-        labels, table = self.network.nuclei(maps)
-        mine = table[_owned(table, tile) & self._inside(table, tile)]
-        if mine.empty:
-            return
-        # neighbours keep their pixels while outlines are smoothed, whoever owns them
-        labels, box = self.grid.to_slide(labels, maps["np"], self.network.threshold, tile.window)
-        labels = _only(labels, mine["label"].to_numpy())
-        rows, columns = np.flatnonzero(labels.any(1)), np.flatnonzero(labels.any(0))
-        if not len(rows):
-            return
-        top, left = rows[0], columns[0]
-        labels = labels[top : rows[-1] + 1, left : columns[-1] + 1]
-        x, y = box.x0 + int(left), box.y0 + int(top)
-        height, width = labels.shape
-        written = self.writer.read_labels(x, y, width, height)
-        labels = _without_known(labels, written)
-        found = np.unique(labels[labels > 0])
-        if not len(found):
-            return
-        labels = _renumbered(labels, found, self.count + 1)
-        self.count += len(found)
-        self.writer.write_labels(x, y, np.where(written > 0, written, labels))
-        measured = measure(labels, self.slide.read(x, y, width, height), self.mpp, origin=(x, y))
-        kept = mine.set_index("label").loc[found]
-        measured["type"] = kept["type"].to_numpy()
-        measured["type_prob"] = kept["type_prob"].to_numpy()
-        self.writer.append(measured)
-
-    def _inside(self, table: pd.DataFrame, tile: Tile) -> np.ndarray:
-        """Tell which nuclei of a window are centred in the shape asked for."""
-        if self.shape is None:
-            return np.ones(len(table), bool)
-        left, top, _, _ = self.grid.on_slide(tile.window)
-        x, y = (
-            (table[axis].to_numpy() + 0.5) * self.grid.scale + edge - 0.5
-            for axis, edge in (("centroid_x", left), ("centroid_y", top))
-        )
-        return contains_xy(self.shape, x, y)
-
-
-def _owned(table: pd.DataFrame, tile: Tile) -> pd.Series:
-    x = table["centroid_x"] + tile.window.x0
-    y = table["centroid_y"] + tile.window.y0
-    # at the region's own edge there is no tile before this one that could have lost a nucleus
-    left = tile.core.x0 - (_BAND if tile.core.x0 > 0 else 0)
-    top = tile.core.y0 - (_BAND if tile.core.y0 > 0 else 0)
-    return (x >= left) & (x < tile.core.x1) & (y >= top) & (y < tile.core.y1)
-
-
-def _only(labels: np.ndarray, keep: np.ndarray) -> np.ndarray:
-    lookup = np.zeros(max(labels.max(), keep.max(initial=0)) + 1, np.int32)
-    lookup[keep] = keep
-    return lookup[labels]
-
-
-def _renumbered(labels: np.ndarray, found: np.ndarray, first: int) -> np.ndarray:
-    lookup = np.zeros(labels.max() + 1, np.int32)
-    lookup[found] = np.arange(first, first + len(found))
-    return lookup[labels]
-
-
-def _without_known(labels: np.ndarray, written: np.ndarray) -> np.ndarray:
-    """Drop nuclei that are there already, and pixels that belong to others."""
-    free = np.where(written > 0, 0, labels)
-    if not written.any():
-        return free
-    size = np.bincount(labels.ravel())
-    left = np.bincount(free.ravel(), minlength=len(size))
-    return _only(free, np.flatnonzero(2 * left > size))

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from napari_nucleus.datasets import Sample, type_index
 from napari_nucleus.inference import predict_image
@@ -83,14 +84,12 @@ def score_maps(
     typed
         Whether to score types as well.
     """
-    types = len(model.types) if typed else 0
+    types = model.types if typed else ()
     scores = []
     for sample, of_sample in zip(samples, maps, strict=True):
-        labels, table = model.nuclei(of_sample)
-        kinds = type_index(
-            table.set_index("label")["type"], model.types, np.arange(labels.max() + 1)
-        )
-        pred = Nuclei(labels, kinds)
+        labels, table = model.nuclei(of_sample) if typed else model.find(of_sample)
+        names = table.set_index("label")["type"] if typed else pd.Series(dtype=str)
+        pred = Nuclei(labels, type_index(names, types, np.arange(labels.max() + 1)))
         true = Nuclei(sample.labels, sample.types)
         scores.append(
             score_image(
@@ -98,7 +97,7 @@ def score_maps(
                 sample.name,
                 true,
                 pred,
-                types,
+                len(types),
                 sample.mpp,
                 sample.ignored,
                 sample.tissue,

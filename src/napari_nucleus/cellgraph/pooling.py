@@ -84,8 +84,8 @@ def describe_nuclei(labels: np.ndarray, features: NDArray[np.floating]) -> NDArr
     Returns
     -------
     ndarray
-        (N, C + 3), mean features and `SHAPE_COLUMNS`, one row per label, in ascending order. All
-        of them fit into float16.
+        (N, C + 3), mean features and `SHAPE_COLUMNS`, one row per label, in ascending order, with
+        the precision in which those of a slide are kept: so an image in memory is typed alike.
 
     Raises
     ------
@@ -96,13 +96,14 @@ def describe_nuclei(labels: np.ndarray, features: NDArray[np.floating]) -> NDArr
         visual = pool_nuclei(torch.from_numpy(features)[None], torch.from_numpy(labels)[None])[0]
     described = np.concatenate([visual.numpy(), nucleus_shapes(labels)[1]], axis=1)
     with np.errstate(over="ignore"):
-        finite = np.isfinite(described.astype(np.float16)).all(1)
+        kept = described.astype(np.float16)
+    finite = np.isfinite(kept).all(1)
     if not finite.all():
         raise UserError(
             f"The model's features of {np.sum(~finite)} nuclei are not finite numbers, as its "
             "training went astray: use another checkpoint, or train again at a lower learning rate."
         )
-    return described
+    return kept.astype(np.float32)
 
 
 def paint_nuclei(values: Tensor, image: Tensor, label: Tensor, labels: Tensor) -> Tensor:

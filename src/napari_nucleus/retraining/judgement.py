@@ -78,7 +78,7 @@ def agreement(before: np.ndarray, after: np.ndarray) -> float:
 
 def find_nuclei(model: NucleusModel, image: np.ndarray) -> np.ndarray:
     """Return the labels that a model, in evaluation mode, finds in an image at its µm/px."""
-    labels, _ = model.nuclei(predict_image(image, model))
+    labels, _ = model.find(predict_image(image, model))
     return labels
 
 
