@@ -26,6 +26,7 @@ import torch.nn.functional as F
 from safetensors import SafetensorError
 from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from napari_nucleus.checkpoints import sha256 as file_sha256
 from napari_nucleus.checkpoints import trained_dir
@@ -101,8 +102,13 @@ class FrozenClip:
     @torch.no_grad()
     def sentences(self, texts: list[str]) -> Tensor:
         """Return features (M, width) of unit length of sentences, on the device it was moved to."""
-        tokens = self.tokenizer(texts).to(self.network.positional_embedding.device)
-        return self.network.encode_text(tokens, normalize=True).float()
+        places, mask = self.network.positional_embedding, self.network.attn_mask
+        tokens = self.tokenizer(texts).to(places.device)
+        # Words hear from those before them alone, and the last one speaks for all: what pads them
+        # to the context's length, three quarters of it, need not be read.
+        last = int(tokens.argmax(1).max()) + 1
+        short = {"positional_embedding": places[:last], "attn_mask": mask[:last, :last]}
+        return functional_call(self.network, short, (None, tokens[:, :last]))[1].float()
 
 
 def patch_features(visual: nn.Module, images: Tensor, layers: tuple[int, ...]) -> list[Tensor]:
