@@ -1,4 +1,5 @@
 import csv
+import hashlib
 import json
 import re
 from collections.abc import Callable
@@ -58,8 +59,10 @@ def make_result(
     types: dict[str, str] = TYPES,
     mpp: float | None = 0.25,
 ) -> Result:
+    file = folder / "tissue.png"
+    digest = hashlib.sha256(file.read_bytes()).hexdigest() if file.exists() else ""
     run = {
-        "source": {"path": str(folder / "tissue.png"), "sha256": "ab"},
+        "source": {"path": str(file), "sha256": digest},
         "model": {"name": "tiny", "sha256": "cd", "mpp": 0.5, "types": list(types)},
         "options": {},
         "device": "cpu",

@@ -126,7 +126,7 @@ class Result:
         return pq.read_table(self.path / "nuclei.parquet")
 
     def open_image(self) -> Slide:
-        """Open the image that was segmented.
+        """Open the image that was segmented; all of the file is read once, to know it again.
 
         Raises
         ------
@@ -146,7 +146,7 @@ class Result:
                 f"{self.path} was made from {path}, which cannot be opened any more ({error}): "
                 "put the image back there."
             ) from error
-        if slide.shape != self.shape:
+        if slide.shape != self.shape or slide.digest() != self.run["source"]["sha256"]:
             raise UserError(f"{path} is not the image that {self.path} was made from.")
         return slide
 

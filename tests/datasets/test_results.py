@@ -11,7 +11,7 @@ from napari_nucleus.datasets import UNKNOWN, Source, find_types, load_source
 from napari_nucleus.errors import UserError
 from napari_nucleus.measure import measure
 from napari_nucleus.result import ResultWriter
-from napari_nucleus.slides import slide_from_arrays
+from napari_nucleus.slides import open_slide, slide_from_arrays
 from tests.edits.folder import TYPES, squares
 
 LABELS = squares(48, 80)
@@ -24,7 +24,7 @@ def path(tmp_path: Path) -> Path:
     image = tmp_path / "slide.tif"
     tifffile.imwrite(image, pixels)
     run = {
-        "source": {"path": str(image), "sha256": "ab"},
+        "source": {"path": str(image), "sha256": open_slide(image).digest()},
         "model": {"name": "tiny", "sha256": "cd", "mpp": 0.5, "types": list(TYPES)},
         "options": {},
         "device": "cpu",
@@ -90,9 +90,10 @@ def test_image_that_moved_is_told(path: Path) -> None:
     image.rename(image.with_name("moved.tif"))
     with pytest.raises(UserError, match=r"cannot be opened any more .* put the image back there"):
         load_source(Source(path))
-    tifffile.imwrite(image, np.zeros((10, 10, 3), np.uint8))
-    with pytest.raises(UserError, match=r"slide\.tif is not the image that .* was made from"):
-        load_source(Source(path))
+    for other in ((10, 10, 3), (48, 80, 3)):  # the latter of the same size
+        tifffile.imwrite(image, np.zeros(other, np.uint8))
+        with pytest.raises(UserError, match=r"slide\.tif is not the image that .* was made from"):
+            load_source(Source(path))
 
 
 def test_regions_that_overlap_are_one_sample(path: Path) -> None:

@@ -14,7 +14,7 @@ from napari_nucleus.slides import Slide, slide_from_arrays
 TYPES = {"inflammatory": "#3cb44b", "spindle": "#ffb000", "other": "#ff0000"}
 MPP = 0.5
 RUN = {
-    "source": {"path": None, "sha256": "ab"},
+    "source": {"path": None, "sha256": ""},
     "model": {"name": "tiny", "sha256": "cd", "mpp": 0.5, "types": list(TYPES)},
     "options": {},
     "device": "cpu",
@@ -44,7 +44,8 @@ def write_result(
     """Write a result as `segment` does; every third nucleus is of another type."""
     height, width = labels.shape
     slide = picture(height, width, mpp)
-    with ResultWriter(path, labels.shape, mpp, TYPES, RUN) as writer:
+    run = {**RUN, "source": {"path": None, "sha256": slide.digest()}}
+    with ResultWriter(path, labels.shape, mpp, TYPES, run) as writer:
         writer.write_labels(0, 0, labels)
         table = measure(labels, slide.read(0, 0, width, height), mpp)
         names = np.array(list(TYPES))[table["label"] % 3]

@@ -419,3 +419,6 @@ def test_the_image_has_moved(path: Path) -> None:
         EditSession(path, slide_from_arrays([np.zeros((9, 9, 3), np.uint8)]))
     with EditSession(path, picture(HEIGHT, WIDTH)) as session:
         assert not session.read_only  # a failure has not left the lock
+        assert not session.warning
+    with EditSession(path, slide_from_arrays([np.zeros((HEIGHT, WIDTH, 3), np.uint8)])) as session:
+        assert "is not the file that slide.nucleus was made from" in session.warning

@@ -1,7 +1,7 @@
 """Our own result folders: what was segmented, corrected and marked as reviewed."""
 
-from collections.abc import Iterator
-from functools import partial, reduce
+from collections.abc import Callable, Iterator
+from functools import cache, partial, reduce
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from napari_nucleus.datasets.format import AnnotatedImage, Format, Record
 from napari_nucleus.datasets.source import Source
 from napari_nucleus.edits import reviewed_regions
 from napari_nucleus.edits.edit import Region
-from napari_nucleus.result import open_result
+from napari_nucleus.result import Result, open_result
 from napari_nucleus.slides import Slide
 from napari_nucleus.tiles import Box
 
@@ -25,10 +25,11 @@ def _results(layout: Layout) -> list[Path]:
 
 def _records(source: Source, layout: Layout) -> Iterator[Record]:
     for path in _results(layout):
+        opened = cache(partial(_open, path, source.image))
         for regions in _apart(reviewed_regions(path)):
             frame = reduce(Box.union, regions)
             name = f"{path.stem}_x{frame.x0}_y{frame.y0}"
-            yield Record(name, "", path, partial(_read, path, frame, regions, source.image))
+            yield Record(name, "", path, partial(_read, opened, frame, regions))
 
 
 def _apart(regions: list[Region]) -> list[list[Box]]:
@@ -42,9 +43,15 @@ def _apart(regions: list[Region]) -> list[list[Box]]:
     return groups
 
 
-def _read(path: Path, frame: Box, regions: list[Box], image: Slide | None) -> AnnotatedImage:
+def _open(path: Path, image: Slide | None) -> tuple[Result, Slide]:
     result = open_result(path)
-    slide = image or result.open_image()
+    return result, image or result.open_image()
+
+
+def _read(
+    opened: Callable[[], tuple[Result, Slide]], frame: Box, regions: list[Box]
+) -> AnnotatedImage:
+    result, slide = opened()
     place = (frame.x0, frame.y0, frame.width, frame.height)
     unseen = np.ones((frame.height, frame.width), bool)
     for box in regions:

@@ -68,7 +68,7 @@ class EditSession:
     mpp
         µm per level-0 pixel, None where not known.
     warning
-        What the user should know about the journal, empty if nothing.
+        What the user should know about the journal or the image, empty if nothing.
     read_only
         Why nothing can be changed, empty if it can.
     changed
@@ -79,7 +79,7 @@ class EditSession:
     path
         The result folder.
     slide
-        Its image; None opens the file that it was made from.
+        Its image, which may be in another file now; None opens the file that it was made from.
 
     Raises
     ------
@@ -110,6 +110,11 @@ class EditSession:
         except BaseException:
             self._release()
             raise
+        if not self.warning and self.slide.digest() != result.run["source"]["sha256"]:
+            self.warning = (
+                f"{self.slide.name} is not the file that {self.path.name} was made from: make sure "
+                "that it is the same image."
+            )
 
     def _read(self, types: dict[str, str]) -> None:
         state = State(self.path, types)
