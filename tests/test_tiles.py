@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -46,9 +48,16 @@ def test_windows_reach_around_their_core_as_far_as_the_slide_goes(grid: Grid) ->
         assert window.y1 - core.y1 == 64 or y1 >= SHAPE[0]
 
 
-def test_windows_begin_at_whole_strides_of_the_network(grid: Grid) -> None:
-    corners = [(tile.window.x0, tile.window.y0) for tile in grid.tiles(320, 64)]
-    assert not np.any(np.array(corners) % STRIDE)
+@pytest.mark.parametrize("stride", [STRIDE, 272])
+def test_windows_begin_at_whole_strides_of_the_network(grid: Grid, stride: int) -> None:
+    own = replace(grid, stride=stride)
+    tiles = list(own.tiles(320, 64))
+    assert (covered(tiles, own) == 1).all()
+    corners = [(tile.window.x0, tile.window.y0) for tile in tiles]
+    assert not np.any(np.array(corners) % stride)
+    (width, _), end = own.size, own.extent.x1
+    inner = [tile.window.x1 for tile in tiles if tile.core.x1 < width and tile.window.x1 < end]
+    assert not np.any(np.array(inner) % stride)
 
 
 def test_interior_tiles_are_alike_so_that_they_fit_into_a_batch() -> None:

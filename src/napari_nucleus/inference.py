@@ -142,7 +142,7 @@ def segment_steps(
     network = model if isinstance(model, NucleusModel) else load_checkpoint(model)
     place = pick_device(device)
     network = network.eval().to(place).to(memory_format=torch.channels_last)
-    grid = Grid(_region(slide, region), slide.shape, network.mpp / resolution)
+    grid = Grid(_region(slide, region), slide.shape, network.mpp / resolution, network.stride)
     tiles = list(grid.tiles(tile, MARGIN))
     run = {
         "source": {
@@ -201,7 +201,7 @@ def predict_image(
     """
     height, width = image.shape[:2]
     slide = slide_from_arrays([image], network.mpp)
-    grid = Grid(Box(0, 0, width, height), (height, width), 1)
+    grid = Grid(Box(0, 0, width, height), (height, width), 1, network.stride)
     whole: dict[str, np.ndarray] = {}
     for piece, maps in _maps(slide, grid, list(grid.tiles(tile, MARGIN)), network):
         core, window = piece.core, piece.window

@@ -9,7 +9,8 @@ import numpy as np
 
 STRIDE = 32
 """Network pixels between the places at which tiles and their windows begin, counted from the region
-on: a network that reduces its input by 32 sees a place the same way in every tile."""
+on, if nothing else is said: a network that reduces its input by 32 sees a place the same way in
+every tile."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,8 @@ class Grid:
         Height and width of the slide's level 0.
     scale
         Level-0 pixels per network pixel.
+    stride
+        Network pixels between the places at which tiles and their windows may begin.
 
     Network pixel (i, j) covers level-0 pixels from ``region.x0 + i * scale`` on, so that (0, 0)
     lies at the region's corner; pixels before it belong to the region's surroundings.
@@ -81,14 +84,15 @@ class Grid:
     region: Box
     shape: tuple[int, int]
     scale: float
+    stride: int = STRIDE
 
     @property
     def extent(self) -> Box:
         """The whole slide in network pixels, begun at a whole number of strides."""
         height, width = self.shape
         return Box(
-            -STRIDE * math.ceil(self.region.x0 / self.scale / STRIDE),
-            -STRIDE * math.ceil(self.region.y0 / self.scale / STRIDE),
+            -self._whole(self.region.x0 / self.scale),
+            -self._whole(self.region.y0 / self.scale),
             max(math.ceil((width - self.region.x0) / self.scale), 1),
             max(math.ceil((height - self.region.y0) / self.scale), 1),
         )
@@ -104,13 +108,13 @@ class Grid:
     def tiles(self, side: int, margin: int) -> Iterator[Tile]:
         """Yield the tiles row by row: cores of at most `side`, in windows wider by `margin`.
 
-        Both are whole numbers of `STRIDE`.
+        Both grow to whole strides.
         """
         width, height = self.size
-        for y0, y1 in _cuts(height, side):
-            for x0, x1 in _cuts(width, side):
+        for y0, y1 in self._cuts(height, side):
+            for x0, x1 in self._cuts(width, side):
                 core = Box(x0, y0, x1, y1)
-                yield Tile(core, core.grown(margin, self.extent))
+                yield Tile(core, core.grown(self._whole(margin), self.extent))
 
     def on_slide(self, box: Box) -> tuple[float, float, float, float]:
         """Return the edges of a box of network pixels in level-0 pixels: x0, y0, x1, y1."""
@@ -167,6 +171,16 @@ class Grid:
         )
         return np.where(smooth >= threshold, grown[rows][:, columns], 0), box
 
+    def _cuts(self, length: int, side: int) -> Iterator[tuple[int, int]]:
+        """Part `length` into the fewest pieces of at most `side`, all of one size but the last."""
+        piece = self._whole(length / math.ceil(length / self._whole(side)))
+        for start in range(0, length, piece):
+            yield start, min(start + piece, length)
+
+    def _whole(self, length: float) -> int:
+        """Return the smallest whole number of strides that is at least `length`."""
+        return self.stride * math.ceil(length / self.stride)
+
 
 def map_stride(size: tuple[int, int], of_map: tuple[int, int]) -> int:
     """Return how many pixels a value of a network's map covers, across and down.
@@ -205,11 +219,3 @@ def map_stride(size: tuple[int, int], of_map: tuple[int, int]) -> int:
 def _nearest(start: int, stop: int, origin: float, scale: float, size: int) -> np.ndarray:
     index = np.floor((np.arange(start, stop) + 0.5 - origin) / scale).astype(int)
     return index.clip(0, size - 1)
-
-
-def _cuts(length: int, side: int) -> Iterator[tuple[int, int]]:
-    """Part `length` into the fewest pieces of at most `side`, all of one size but the last."""
-    count = math.ceil(length / side)
-    piece = STRIDE * math.ceil(length / count / STRIDE)
-    for start in range(0, length, piece):
-        yield start, min(start + piece, length)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from napari_nucleus.devices import autocast_dtype
 from napari_nucleus.instances import Constants
+from napari_nucleus.tiles import STRIDE
 
 if TYPE_CHECKING:
     from napari_nucleus.augment import Batch
@@ -46,6 +47,9 @@ class NucleusModel(nn.Module, ABC):
     cache
         Where a model keeps, while it is trained on patches that come again, what parts of it that
         never learn say of them; None where patches do not come again.
+    stride
+        Pixels between the places at which a tile of an image may begin: from any of them, the
+        network sees what lies there the same way.
     """
 
     name: str
@@ -57,6 +61,7 @@ class NucleusModel(nn.Module, ABC):
     card: dict[str, Any]
     sha256: str
     cache: "FeatureCache | None"
+    stride: int
 
     def __init__(self, types: tuple[str, ...], options: dict[str, Any]) -> None:
         super().__init__()
@@ -67,6 +72,7 @@ class NucleusModel(nn.Module, ABC):
         self.card = {}
         self.sha256 = ""
         self.cache = None
+        self.stride = STRIDE
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Map images to logits.
