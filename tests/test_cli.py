@@ -11,7 +11,7 @@ import tifffile
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from napari_nucleus import checkpoints
+from napari_nucleus import checkpoints, sam_weights
 from napari_nucleus.checkpoints import read_card, save_checkpoint
 from napari_nucleus.cli import app
 from napari_nucleus.models import create_model, registry
@@ -372,6 +372,22 @@ def test_models_tells_about_weights(tmp_path: Path) -> None:
     shown = run("models", file).stdout
     for part in ("dark, pale", "BSD-3-Clause", "made (4 images", "AJI 0.600", str(file)):
         assert part in shown
+
+
+def test_models_tells_how_to_get_a_missing_sam(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (checkpoints, sam_weights):
+        monkeypatch.setattr(module, "trained_dir", lambda: tmp_path)
+    save_checkpoint(tmp_path / "guided.safetensors", create_model("sam_eunet3plus_small"))
+    listed = " ".join(run("models").stdout.split())
+    assert "guided: MobileSAM needs its weights (41 MB)" in listed
+    found = answer("models", "guided")["sam"]
+    assert found["kind"] == "vit_t"
+    assert "put mobile_sam.pt from https" in found["missing"]
+    shown = " ".join(run("models", "sam_eunet3plus_b").stdout.split())
+    assert "leans on SAM ViT-B, SHA-256 ec2df6273261…" in shown
+    assert "missing SAM ViT-B needs its weights (375 MB)" in shown
 
 
 def test_models_tells_what_to_do(tmp_path: Path) -> None:

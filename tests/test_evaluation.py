@@ -49,7 +49,8 @@ def test_model_that_sees_everything_scores_one(data: Path) -> None:
     assert scores["f1d"] == scores["accuracy"] == 1
     assert scores["f1"] == {"dark": 1, "pale": 1}
     assert (scores["bpq"], scores["mpq"]) == pytest.approx((1, 1), abs=1e-3)
-    assert scores["ci95"].keys() == {*SCORES, "miou", "f1d", "accuracy", "bpq", "mpq"}
+    typed = {"miou", "weighted_f1", "f1d", "accuracy", "bpq", "mpq"}
+    assert scores["ci95"].keys() == SCORES | typed
     assert scores["per_dataset"].keys() == {"made"}
     rows = [(row["dataset"], row["name"]) for row in scores["per_image"]]
     assert rows == [("made", "a"), ("made", "b")]

@@ -15,6 +15,7 @@ from napari_nucleus.metrics import (
     score_pair,
     score_panoptic,
     score_types,
+    weighted_f1,
 )
 
 VECTORS = Path(__file__).parent / "vectors"
@@ -187,3 +188,11 @@ def test_mean_iou_by_hand():
     true, pred = np.array([0, 0, 1, 1, 4]), np.array([0, 4, 1, 0, 4])
     assert mean_iou(true, pred) == pytest.approx((1 / 3 + 1 / 2 + 1 / 2) / 3)
     assert mean_iou(true, true) == 1
+
+
+def test_weighted_f1_by_hand():
+    # F1 of class 0: 2·1 / (3 + 1), of 1: 2·1 / (1 + 2), of 4: 2·1 / (1 + 2); weights 3, 1, 1.
+    true, pred = np.array([0, 0, 1, 0, 4]), np.array([0, 4, 1, 1, 4])
+    assert weighted_f1(true, pred) == pytest.approx((3 * 1 / 2 + 2 / 3 + 2 / 3) / 5)
+    assert weighted_f1(true, true) == 1
+    assert weighted_f1(np.zeros(4, int), np.ones(4, int)) == 0

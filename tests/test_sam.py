@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from segment_anything.modeling import ImageEncoderViT
 from torch import Tensor, nn
 
 from napari_nucleus.checkpoints import sha256
 from napari_nucleus.errors import UserError
-from napari_nucleus.models.sam import FrozenSam, build_sam, load_sam
+from napari_nucleus.models.sam import FrozenSam, build_sam, encode_vit, load_sam
 from napari_nucleus.models.tinyvit import TinyViTEncoder, rename_weights
 from tests.small_sam import small_sam
 
@@ -219,3 +220,76 @@ def test_embedding_is_the_reference_implementations(mobile_sam: Path) -> None:
     assert found == pytest.approx(expected, abs=1e-4)
     assert float(embedding.mean()) == pytest.approx(-0.001835, abs=1e-5)
     assert float(embedding.std()) == pytest.approx(0.106021, abs=1e-5)
+
+
+def small_vit(side: int) -> ImageEncoderViT:
+    """SAM's image encoder for images of that side: a block within windows, one over all cells."""
+    return ImageEncoderViT(
+        img_size=side,
+        embed_dim=16,
+        depth=2,
+        num_heads=2,
+        out_chans=8,
+        qkv_bias=True,
+        use_rel_pos=True,
+        window_size=3,
+        global_attn_indexes=(1,),
+    ).eval()
+
+
+def test_vit_at_its_own_size_is_the_reference_implementations() -> None:
+    encoder = _with_positions(small_vit(96))
+    images = torch.rand(2, 3, 96, 96)
+    with torch.no_grad():
+        torch.testing.assert_close(encode_vit(encoder, images), encoder(images))
+
+
+def test_vit_on_a_part_keeps_distances() -> None:
+    """As one built for the smaller size, with the middle of the tables of relative positions."""
+    whole, part = _with_positions(small_vit(96)), small_vit(64)
+    state = {}
+    for key, value in whole.state_dict().items():
+        if key == "pos_embed":
+            value = value[:, :4, :4]
+        elif key.startswith("blocks.1.attn.rel_pos"):
+            value = value[6 - 1 - 3 : 6 - 1 + 4]
+        state[key] = value
+    part.load_state_dict(state)
+    images = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(encode_vit(whole, images), part(images))
+
+
+def _with_positions(encoder: ImageEncoderViT) -> ImageEncoderViT:
+    torch.manual_seed(0)
+    for name, parameter in encoder.named_parameters():
+        if "pos" in name:
+            torch.nn.init.normal_(parameter)
+    return encoder
+
+
+def test_native_embedding_is_of_the_image_alone(sam: FrozenSam) -> None:
+    images = torch.rand(2, 3, 48, 80)
+    native = sam.embed_native(images)
+    assert native.dtype == torch.float16
+    assert native.shape == (2, 256, 3, 5)
+    # of one convolution without overlap, the corner of the padded image's
+    expected = sam.embed(images)[..., :3, :5]
+    torch.testing.assert_close(native.float(), expected, rtol=0, atol=2e-3)
+
+
+def test_large_images_are_embedded_in_parts(sam: FrozenSam) -> None:
+    sides: list[tuple[int, ...]] = []
+    sam.network.image_encoder.register_forward_pre_hook(
+        lambda _, given: sides.append(tuple(given[0].shape[-2:]))
+    )
+    image = torch.rand(1, 3, 1056, 32)
+    whole = sam.embed_native(image)
+    assert whole.shape == (1, 256, 66, 2)
+    assert sides == [(528, 32), (528, 32)]
+    torch.testing.assert_close(whole[..., 60:, :], sam.embed_native(image[..., 960:, :]))
+
+
+def test_native_images_are_whole_cells(sam: FrozenSam) -> None:
+    with pytest.raises(ValueError, match="multiples of 16"):
+        sam.embed_native(torch.rand(1, 3, 40, 32))

@@ -12,7 +12,7 @@ from napari_nucleus.score_report import report
 from napari_nucleus.scoring import ImageScore, Nuclei, score_image
 from tests.tissue import TYPES, tissue
 
-SINGLE = ["dice", "dice2", "aji", "aji_plus", "dq", "sq", "pq", "miou"]
+SINGLE = ["dice", "dice2", "aji", "aji_plus", "dq", "sq", "pq", "miou", "weighted_f1"]
 TYPED = ["f1d", "accuracy", "bpq", "mpq"]
 
 

@@ -280,14 +280,45 @@ def mean_iou(true: ArrayLike, pred: ArrayLike) -> float:
     UserError
         If the shapes differ, or these are not classes.
     """
+    shared, of_true, of_pred = _count_classes(true, pred)
+    union = of_true + of_pred - shared
+    return mean(shared[union > 0] / union[union > 0])
+
+
+def weighted_f1(true: ArrayLike, pred: ArrayLike) -> float:
+    """Mean over the classes of the F1 of their pixels, weighted by how many are annotated.
+
+    Background is a class like the others and mostly the largest. So scikit-learn defines it, and
+    so the authors of the SAM-fused eU-Net3+ compute what they call Dice.
+
+    Parameters
+    ----------
+    true, pred : array of int
+        Annotated and predicted class of each pixel, of the same shape.
+
+    Returns
+    -------
+    float
+        NaN without pixels.
+
+    Raises
+    ------
+    UserError
+        If the shapes differ, or these are not classes.
+    """
+    shared, of_true, of_pred = _count_classes(true, pred)
+    f1 = 2 * shared / np.maximum(of_true + of_pred, 1)
+    return float(np.average(f1, weights=of_true)) if of_true.any() else np.nan
+
+
+def _count_classes(true: ArrayLike, pred: ArrayLike) -> tuple[Ints, Ints, Ints]:
+    """Count the pixels of each class: on both sides, annotated, and predicted."""
     true, pred = label_maps(true, pred)
     classes = int(max(true.max(initial=0), pred.max(initial=0))) + 1
-    shared = np.bincount(true[true == pred], minlength=classes)
-    sizes = np.bincount(true.ravel(), minlength=classes) + np.bincount(
-        pred.ravel(), minlength=classes
+    shared, of_true, of_pred = (
+        np.bincount(of.ravel(), minlength=classes) for of in (true[true == pred], true, pred)
     )
-    present = sizes > 0
-    return mean(shared[present] / (sizes - shared)[present])
+    return shared, of_true, of_pred
 
 
 def mean(values: Iterable[float]) -> float:

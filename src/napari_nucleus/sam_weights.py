@@ -12,15 +12,13 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
-from napari_nucleus.checkpoints import sha256, trained_dir
+from napari_nucleus.checkpoints import sha256 as file_sha256
+from napari_nucleus.checkpoints import trained_dir
 from napari_nucleus.errors import UserError
 from napari_nucleus.files import write_errors
 
 _PATIENCE = 10.0
 """Seconds in which the address has to answer."""
-
-_SUFFIXES = (".pt", ".pth")
-"""Of files of SAM's weights."""
 
 _CHUNK = 2**18
 """Bytes between two calls of a download's progress."""
@@ -116,38 +114,44 @@ def find_sam(source: str | Path) -> Path:
     return path
 
 
-def is_sha256(text: str) -> bool:
-    """Return whether a text is a SHA-256 in hexadecimal rather than the path of a file."""
-    return len(text) == 64 and set(text) <= set("0123456789abcdef")
-
-
-def find_sam_by_sha256(name: str, digest: str) -> Path:
+def find_sam_by_sha256(kind: str, sha256: str) -> Path:
     """Return the file of the very weights that a model was trained with, looked for by content.
 
     Parameters
     ----------
-    name
+    kind
         A name of `SAM_WEIGHTS`.
-    digest
-        Their SHA-256.
+    sha256
+        Of the file.
 
     Raises
     ------
     UserError
         If they are not in `trained_dir`; the message says how to get them.
     """
-    weights = SAM_WEIGHTS[name]
-    if digest == weights.sha256:
-        return find_sam(name)
+    weights = SAM_WEIGHTS[kind]
+    if sha256 == weights.sha256:
+        return find_sam(kind)
     folder = trained_dir()
-    files = [file for kind in _SUFFIXES for file in sorted(folder.glob(f"*{kind}"))]
-    for file in files:
-        if sha256(file) == digest:
+    for file in sorted(folder.glob("*.pt*")):
+        if file_sha256(file) == sha256:
             return file
     raise UserError(
         f"The model was trained with other weights of {weights.title} than the official ones, of "
-        f"SHA-256 {digest[:12]}…: put their file into {folder}."
+        f"SHA-256 {sha256[:12]}…: put their file, .pt or .pth, into {folder}."
     )
+
+
+def missing_sam(kind: str, sha256: str) -> str | None:
+    """Return how to get the weights that a model was trained with; None if they are there.
+
+    The parameters are those of `find_sam_by_sha256`.
+    """
+    try:
+        find_sam_by_sha256(kind, sha256)
+    except UserError as error:
+        return str(error)
+    return None
 
 
 def check_sam(path: Path) -> str:
@@ -158,7 +162,7 @@ def check_sam(path: Path) -> str:
     UserError
         If the file bears an official file's name without being that file.
     """
-    digest = sha256(path)
+    digest = file_sha256(path)
     for weights in SAM_WEIGHTS.values():
         if path.name == weights.filename and digest != weights.sha256:
             raise UserError(

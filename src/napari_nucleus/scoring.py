@@ -20,6 +20,7 @@ from napari_nucleus.metrics import (
     score_pair,
     score_panoptic,
     score_types,
+    weighted_f1,
 )
 
 # `metrics` pairs centroids within 12 px of this size: 3 µm.
@@ -67,8 +68,8 @@ class ImageScore:
     tissue
         The group in which panoptic quality of types is averaged first.
     scores
-        As `metrics.score_pair` has them; and ``miou``, of the pixels of background and nuclei, or,
-        where types are scored, of background and each type.
+        As `metrics.score_pair` has them; and ``miou`` and ``weighted_f1``, of the pixels of
+        background and nuclei, or, where types are scored, of background and each type.
     types
         None where types are not annotated or not scored.
     """
@@ -119,9 +120,9 @@ def score_image(
     scores = score_pair(true.labels, pred.labels)
     untyped = len(true.types) > 1 and np.all(true.types[1:] == UNKNOWN)
     if types == 0 or untyped:
-        scores["miou"] = mean_iou(true.labels[counts] > 0, pred.labels[counts] > 0)
+        scores |= _score_pixels(true.labels[counts] > 0, pred.labels[counts] > 0)
         return ImageScore(dataset, name, tissue or dataset, scores, None)
-    scores["miou"] = _types_iou(true, pred, counts)
+    scores |= _score_pixel_types(true, pred, counts)
     of_types = _score_types(true, pred, types, mpp / _PIXEL_UM)
     return ImageScore(dataset, name, tissue or dataset, scores, of_types)
 
@@ -134,11 +135,15 @@ def _outside(ignored: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.where(kept[labels] & ~ignored, labels, 0)
 
 
-def _types_iou(true: Nuclei, pred: Nuclei, counts: np.ndarray) -> float:
-    """Return the mean IoU over types, where the type is known; none of them is background."""
+def _score_pixels(true: np.ndarray, pred: np.ndarray) -> dict[str, float]:
+    return {"miou": mean_iou(true, pred), "weighted_f1": weighted_f1(true, pred)}
+
+
+def _score_pixel_types(true: Nuclei, pred: Nuclei, counts: np.ndarray) -> dict[str, float]:
+    """Score the types of pixels, where the type is known; none of them is background."""
     true_type, pred_type = true.types[true.labels], pred.types[pred.labels]
     known = counts & (true_type != UNKNOWN)
-    return mean_iou(true_type[known], np.where(pred_type == UNKNOWN, 0, pred_type)[known])
+    return _score_pixels(true_type[known], np.where(pred_type == UNKNOWN, 0, pred_type)[known])
 
 
 def _score_types(true: Nuclei, pred: Nuclei, types: int, scale: float) -> TypeScore:

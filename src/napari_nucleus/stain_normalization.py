@@ -18,6 +18,12 @@ class StainNormalization(nn.Module):
     std = (12.0, 7.0, 8.0)
 
     def forward(self, images: Tensor) -> Tensor:
+        """Normalise float (B, 3, H, W) in [0, 1], in full precision whatever surrounds it."""
+        place = "cpu" if images.is_meta else images.device.type
+        with torch.autocast(place, enabled=False):
+            return self._normalize(images)
+
+    def _normalize(self, images: Tensor) -> Tensor:
         target, spread = (
             torch.tensor(of, device=images.device).view(1, 3, 1, 1) for of in (self.mean, self.std)
         )

@@ -6,9 +6,13 @@ import pytest
 from napari.components import LayerList
 from napari.layers import Image, Labels
 from pytestqt.qtbot import QtBot
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog
 
+from napari_nucleus import sam_weights
+from napari_nucleus.checkpoints import save_checkpoint
 from napari_nucleus.errors import UserError
+from napari_nucleus.models import create_model
 from napari_nucleus.widgets.boxes import ImageBox, ModelBox, MppBox
 
 Told = Callable[[], list[str]]
@@ -114,3 +118,16 @@ def test_model_made_meanwhile_is_in_the_list_when_it_opens(
     models.choose("newer")
     assert models.checkpoint == "newer"
     assert models.findText("From file…") == models.count() - 1
+
+
+def test_model_without_its_sam_says_so(
+    qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sam_weights, "trained_dir", lambda: tmp_path)
+    file = tmp_path / "guided.safetensors"
+    save_checkpoint(file, create_model("sam_eunet3plus_small"))
+    box = ModelBox()
+    qtbot.addWidget(box)
+    box.choose_file(file)
+    told = box.itemData(box.currentIndex(), Qt.ItemDataRole.ToolTipRole)
+    assert told.startswith(f"{file}\nMobileSAM needs its weights")

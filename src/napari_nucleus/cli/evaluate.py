@@ -21,6 +21,7 @@ _NAMES = {
     "sq": "SQ",
     "pq": "PQ",
     "miou": "mIoU",
+    "weighted_f1": "weighted F1 of pixels",
     "f1d": "F1 of detection",
     "accuracy": "accuracy of types",
     "bpq": "bPQ",

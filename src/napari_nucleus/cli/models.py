@@ -11,6 +11,7 @@ from napari_nucleus.checkpoints import find_checkpoint, list_checkpoints, read_c
 from napari_nucleus.cli.app import Json, complain
 from napari_nucleus.cli.console import out, print_json, say
 from napari_nucleus.errors import UserError
+from napari_nucleus.sam_weights import SAM_WEIGHTS, missing_sam
 
 _TYPES = 5
 """Types of the datasets that the published figures are for."""
@@ -63,18 +64,30 @@ def _weights(name: str, file: Path) -> dict[str, Any]:
         "licence": card.get("licence"),
         "scores": card.get("scores"),
         "file": file,
+        **_sam(about["options"]),
     }
 
 
+def _sam(options: dict[str, Any]) -> dict[str, Any]:
+    """Tell which SAM a model leans on, if on any, and how to get it where it is not there."""
+    about = options.get("sam")
+    return {"sam": {**about, "missing": missing_sam(**about)}} if about else {}
+
+
 def _described(name: str) -> dict[str, Any]:
-    from napari_nucleus.models import list_models
+    import torch
+
+    from napari_nucleus.models import create_model, list_models
     from napari_nucleus.models.complexity import complexity
 
     if name in list_models():
         types = [f"type {i + 1}" for i in range(_TYPES)]
         weights = [w["name"] for w in _listed()["weights"] if w["architecture"] == name]
         cost = complexity(name, types)
-        return {"name": name, "architecture": name, **vars(cost), "weights": weights}
+        with torch.device("meta"):
+            options = create_model(name, types, pretrained=False).options
+        about = {"name": name, "architecture": name, **vars(cost), "weights": weights}
+        return {**about, **_sam(options)}
     known = list_checkpoints()
     if name not in known and not Path(name).suffix:
         near = get_close_matches(name, [*list_models(), *known], n=3)
@@ -99,6 +112,9 @@ def _show_list(found: dict[str, Any]) -> None:
     if found["weights"]:
         out.print(table)
         say("Add a name for licence, data, scores and cost.")
+    for entry in found["weights"]:
+        if lacks := entry.get("sam", {}).get("missing"):
+            say(f"{entry['name']}: {lacks}")
     say(f"Architectures: {', '.join(found['architectures'])}")
     say(f"Your own weights are found by name in {found['folder']}")
 
@@ -110,6 +126,10 @@ def _show(found: dict[str, Any]) -> None:
         "GMAC": f"{found['gmac']:.1f} per 270 px patch as its paper computes it, "
         f"{found['gmac_whole']:.1f} for every pixel of it",
     }
+    if sam := found.get("sam"):
+        rows["leans on"] = f"{SAM_WEIGHTS[sam['kind']].title}, SHA-256 {sam['sha256'][:12]}…"
+        if sam["missing"]:
+            rows["missing"] = sam["missing"]
     if "file" in found:
         rows["types"] = ", ".join(found["types"]) or "none"
         rows["µm/px"] = f"{found['mpp']:g}"

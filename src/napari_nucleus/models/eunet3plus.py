@@ -27,6 +27,7 @@ Settled, with the authors' released code, where the paper is silent:
 ``eunet3plus_small`` is a compact variant of this project: the same code at a quarter of the widths.
 """
 
+from collections.abc import Iterable
 from functools import partial
 from typing import Any, Literal
 
@@ -36,12 +37,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from napari_nucleus.errors import UserError
 from napari_nucleus.instances import DISTANCE, distance_instances
 from napari_nucleus.models.base import NucleusModel
 from napari_nucleus.models.fusion import Concatenation, EnhancedFusion
 from napari_nucleus.models.registry import register_model
 from napari_nucleus.models.sam import CELL, SamGuide
-from napari_nucleus.models.unet3plus import Decoder, Encoder
+from napari_nucleus.models.unet3plus import ACTIVATIONS, Decoder, Encoder
 from napari_nucleus.stain_normalization import StainNormalization
 
 _DROPOUT = 0.3
@@ -78,6 +80,7 @@ class UNet3Plus(NucleusModel):
         activation: Literal["relu", "leaky_relu", "swish", "glu"] = "glu",
         normalize: bool = True,
     ) -> None:
+        _check(activation=(activation, ACTIVATIONS))
         super().__init__(types, {"activation": activation, "normalize": normalize})
         self.normalize = StainNormalization() if normalize else nn.Identity()
         self.encoder = Encoder(widths, activation)
@@ -136,7 +139,8 @@ class SamUNet3Plus(UNet3Plus):
     gate, glu, attention, kv
         Parts of the block; see `EnhancedFusion`.
     sam
-        SHA-256 of SAM's weights, or their file; empty for the official ones.
+        File of SAM's weights, or, as a checkpoint has it, their ``kind`` and ``sha256``; empty for
+        the official ones.
 
     Attributes
     ----------
@@ -158,12 +162,13 @@ class SamUNet3Plus(UNet3Plus):
         glu: bool = True,
         attention: bool = True,
         kv: Literal["local", "sam"] = "local",
-        sam: str = "",
+        sam: str | dict[str, str] = "",
     ) -> None:
+        _check(fusion=(fusion, ("efb", "concat")), kv=(kv, ("local", "sam")))
         super().__init__(widths, skip, types, pretrained, activation, normalize)
         self.guide = SamGuide(kind, sam)
         parts: dict[str, Any] = {"gate": gate, "glu": glu, "attention": attention, "kv": kv}
-        self.options |= {"fusion": fusion, **parts, "sam": self.guide.sha256}
+        self.options |= {"fusion": fusion, **parts, "sam": self.guide.about}
         self.fusion = (
             EnhancedFusion(widths[-1], **parts) if fusion == "efb" else Concatenation(widths[-1])
         )
@@ -176,6 +181,13 @@ class SamUNet3Plus(UNet3Plus):
     def decode(self, features: list[Tensor], size: tuple[int, int]) -> dict[str, Tensor]:
         *finer, bottleneck, guide = features
         return super().decode([*finer, self.fusion(bottleneck, guide)], size)
+
+
+def _check(**options: tuple[str, Iterable[str]]) -> None:
+    """Refuse values that are not among those known."""
+    for name, (value, known) in options.items():
+        if value not in known:
+            raise UserError(f"{name} = {value!r}: give one of {', '.join(known)}.")
 
 
 def _of_nucleus(logits: Tensor) -> Tensor:

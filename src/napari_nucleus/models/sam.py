@@ -8,6 +8,7 @@ ViT-B, L and H are `segment_anything`'s own. MobileSAM (``vit_t``) is its prompt
 decoder behind a TinyViT, whose embedding has the same shape.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Self
@@ -33,7 +34,6 @@ from napari_nucleus.sam_weights import (
     check_sam,
     find_sam,
     find_sam_by_sha256,
-    is_sha256,
 )
 
 SIDE = 1024
@@ -177,24 +177,36 @@ class SamGuide:
     kind
         Name of the image encoder; see `build_sam`.
     weights
-        Their SHA-256, or their file; empty for the official ones.
+        Their file, or what `about` said of them; empty for the official ones.
 
     Attributes
     ----------
     sam
         The network; None until it is needed.
-    sha256
-        Of the weights that it must have.
+    about
+        ``kind`` and ``sha256`` of the weights that it must have.
+
+    Raises
+    ------
+    UserError
+        If there is no such file, or `weights` are another encoder's.
     """
 
-    def __init__(self, kind: str, weights: str = "") -> None:
-        self.kind = kind
+    def __init__(self, kind: str, weights: str | Mapping[str, str] = "") -> None:
         self.sam: FrozenSam | None = None
         self._file: Path | None = None
-        if weights and not is_sha256(weights):
+        if isinstance(weights, Mapping):
+            self.about = dict(weights)
+        elif weights:
             self._file = find_sam(weights)
-            weights = check_sam(self._file)
-        self.sha256 = weights or SAM_WEIGHTS[kind].sha256
+            self.about = {"kind": kind, "sha256": check_sam(self._file)}
+        else:
+            self.about = {"kind": kind, "sha256": SAM_WEIGHTS[kind].sha256}
+        if self.about["kind"] != kind:
+            raise UserError(
+                f"{SAM_WEIGHTS[kind].title} is asked for, and not {self.about['kind']}: leave out "
+                "the option sam, or choose the other model."
+            )
 
     def load(self) -> FrozenSam:
         """Return the network.
@@ -205,8 +217,8 @@ class SamGuide:
             If its weights are not there, damaged, or others.
         """
         if self.sam is None:
-            file = self._file or find_sam_by_sha256(self.kind, self.sha256)
-            self.sam = load_sam(file, self.kind)
+            file = self._file or find_sam_by_sha256(**self.about)
+            self.sam = load_sam(file, self.about["kind"])
         return self.sam
 
     def embed(self, images: Tensor, cache: FeatureCache | None = None) -> Tensor:
@@ -232,7 +244,7 @@ class SamGuide:
         with torch.autocast(images.device.type, enabled=False):
             if cache is None:
                 return sam.embed_native(images)
-            weights = f"sam {self.sha256}"
+            weights = f"sam {self.about['sha256']}"
             return cache.features(images, lambda of: [sam.embed_native(of)], weights)[0]
 
     def __deepcopy__(self, memo: dict[int, object]) -> Self:

@@ -15,6 +15,7 @@ from napari_nucleus.checkpoints import (
     read_card,
 )
 from napari_nucleus.errors import UserError
+from napari_nucleus.sam_weights import missing_sam
 from napari_nucleus.widgets.layers import result_of
 
 WIDTH = 310
@@ -174,7 +175,7 @@ class ModelBox(QComboBox):
     def _insert(self, text: str, checkpoint: str, path: Path) -> None:
         position = max(self.count() - 2, 0)
         self.insertItem(position, text, checkpoint)
-        self.setItemData(position, str(path), Qt.ItemDataRole.ToolTipRole)
+        self.setItemData(position, _described(path), Qt.ItemDataRole.ToolTipRole)
 
     def _on_activated(self, index: int) -> None:
         if self.itemText(index) != _FROM_FILE:
@@ -187,3 +188,13 @@ class ModelBox(QComboBox):
                 self.choose_file(path)
             except UserError as error:
                 show_error(str(error))
+
+
+def _described(checkpoint: Path) -> str:
+    """Return where a checkpoint is, and how to get the SAM that it needs if that is not there."""
+    try:
+        sam = read_card(checkpoint)["options"].get("sam")
+    except UserError as error:
+        return f"{checkpoint}\n{error}"
+    missing = missing_sam(**sam) if sam else None
+    return f"{checkpoint}\n{missing}" if missing else str(checkpoint)
