@@ -28,6 +28,7 @@ from PIL import Image
 from napari_nucleus.checkpoints import DEFAULT_MODEL, load_checkpoint
 from napari_nucleus.datasets import UNKNOWN, Sample, Source, load_source
 from napari_nucleus.datasets.sample import resample
+from napari_nucleus.errors import UserError
 from napari_nucleus.retraining import EPOCHS, Retraining
 from napari_nucleus.retraining.judgement import overall
 from napari_nucleus.retraining.loop import retrain
@@ -150,7 +151,10 @@ def main() -> None:
         found = []
         for image in images:
             corrected, rest = ([crop(image, p) for p in parts] for parts in quarter(image))
-            found.append(experiment(image.name, corrected, rest, other, options, types))
+            try:
+                found.append(experiment(image.name, corrected, rest, other, options, types))
+            except UserError as error:  # too few nuclei in that quarter
+                print(f"{image.name}: {error}")
         before, after = np.mean(found, axis=0)
         print(f"{len(found)} images: PQ of the other three quarters {before:.3f} → {after:.3f}")
         return
