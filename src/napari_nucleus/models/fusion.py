@@ -74,7 +74,9 @@ class EnhancedFusion(nn.Module):
     def forward(self, local: Tensor, guide: Tensor) -> Tensor:
         """Fuse the network's map (B, C, h, w) with SAM's embedding (B, 256, h, w)."""
         rows = zip(_windows(local, 2), _windows(guide, 2), strict=True)
-        return torch.cat([self._fuse_row(*row) for row in rows], 2)
+        fused = torch.cat([self._fuse_row(*row) for row in rows], 2)
+        # the layout in which the convolutions that follow are fast
+        return fused.contiguous(memory_format=torch.channels_last)
 
     def _fuse_row(self, local: Tensor, guide: Tensor) -> Tensor:
         pairs = zip(_windows(local, 3), _windows(guide, 3), strict=True)
