@@ -115,8 +115,9 @@ def test_shapes_of_the_paper() -> None:
 def test_cost_is_within_the_budget() -> None:
     cost = complexity("msanet", TYPES, boundary=True)
     assert cost.gmac < 120
-    # ViT-B has 86 million parameters, of which each sees 289 tokens, and CLIP's image encoder too
-    assert cost.gmac > 2 * 86 * 289 / 1000
+    # ViT-B and CLIP's image encoder have 85 million weights each, used for each of 289 tokens, but
+    # that keys and values, a sixth of them, are computed of the pyramid's 86 tokens in the former
+    assert cost.gmac > 85 * 289 / 1000 * (2 - 1 / 6)
 
 
 def test_gradient_reaches_all_that_learns_and_nothing_of_the_teacher() -> None:

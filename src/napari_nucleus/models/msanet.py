@@ -25,6 +25,9 @@ Settled where the paper is silent or contradicts itself:
   zero-shot by their likeness to the names of the types, by a linear layer, or by one while CLIP's
   image encoder learns as well.
 - Types are learned on the true nuclei of a patch, and told for those found.
+
+This network has 110 million parameters beside CLIP's 150, and takes 92 GMAC for 270 px, CLIP's 26
+included. ``msanet_small`` is a compact variant of this project: the same code, for a processor.
 """
 
 from copy import deepcopy
