@@ -158,6 +158,34 @@ def test_classes_may_be_others(job: Retraining, tmp_path: Path) -> None:
     assert load_checkpoint(made.checkpoint).types == TYPES
 
 
+@pytest.mark.parametrize(
+    ("name", "options"), [("eunet3plus_small", {}), ("msanet_small", {"window": 128})]
+)
+def test_networks_of_other_papers_learn(
+    name: str, options: dict, data: Path, tmp_path: Path
+) -> None:
+    """They have other branches, other losses, and other ways to tell types."""
+    model = create_model(name, ["dark", "round"], pretrained=False, **options)
+    model.mpp = 0.5
+    save_checkpoint(tmp_path / "other.safetensors", model)
+    job = Retraining((data,), str(tmp_path / "other.safetensors"), TYPES, epochs=1, device="cpu")
+    steps = retrain_steps(job, tmp_path / "out")
+    first, second = next(steps), next(steps)
+    steps.close()
+    assert first.scores is not None
+    assert "pq" in first.scores
+    assert second.step is not None
+    assert np.isfinite(list(second.step.losses.values())).all()
+
+
+def test_classes_alone_need_a_branch_of_their_own(data: Path, tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "other.safetensors", create_model("eunet3plus_small", TYPES))
+    job = Retraining((data,), str(tmp_path / "other.safetensors"), train="types", device="cpu")
+    with pytest.raises(UserError, match="by the same weights: train both"):
+        retrain(job, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def heads(model: NucleusModel) -> torch.Tensor:
     assert isinstance(model, Tiny)
     assert model.tp is not None

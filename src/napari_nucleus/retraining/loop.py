@@ -14,6 +14,7 @@ import torch
 from napari_nucleus.checkpoints import load_checkpoint, read_card, save_checkpoint
 from napari_nucleus.curves import draw_curves
 from napari_nucleus.datasets import Sample, Source
+from napari_nucleus.errors import UserError
 from napari_nucleus.fitting import fit_steps
 from napari_nucleus.models import NucleusModel
 from napari_nucleus.recipe import Recipe
@@ -34,7 +35,7 @@ from napari_nucleus.retraining.material import (
     read_material,
 )
 from napari_nucleus.retraining.runs import SAMPLES, alone, forget_state, save_job
-from napari_nucleus.retraining.start import freeze_types, with_types
+from napari_nucleus.retraining.start import freeze_types, type_branch, with_types
 from napari_nucleus.slides import Slide
 from napari_nucleus.training import Step
 from napari_nucleus.training.fabric import start_fabric
@@ -182,6 +183,13 @@ def retrain_steps(
     folder = RunFolder(out, resume)
     start = load_checkpoint(job.model)
     types = start.types if job.types is None else job.types
+    torch.manual_seed(_SEED)
+    model, fresh = with_types(start, types)
+    if job.train == "types" and types and type_branch(model) is None:
+        raise UserError(
+            f"{start.name} tells outlines and classes by the same weights: train both, not the "
+            "classes only."
+        )
     if resume:
         material = Material.load(out / SAMPLES)
     else:
@@ -191,8 +199,6 @@ def retrain_steps(
         if not resume:
             material.save(out / SAMPLES)
             save_job(job, out)
-        torch.manual_seed(_SEED)
-        model, fresh = with_types(start, types)
         model.to(fabric.device)
         if not knows_types(material.training):
             freeze_types(model)

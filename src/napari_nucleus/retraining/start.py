@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from copy import deepcopy
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from napari_nucleus.models import NucleusModel, create_model
 
@@ -53,9 +53,13 @@ def with_types(model: NucleusModel, types: Sequence[str]) -> tuple[NucleusModel,
 
 def freeze_types(model: NucleusModel) -> None:
     """Let the type branch, where there is one, not learn: background alone would spoil it."""
-    branch = dict(model.named_children()).get("tp")
-    if branch is not None:
+    if (branch := type_branch(model)) is not None:
         branch.requires_grad_(False)
+
+
+def type_branch(model: NucleusModel) -> nn.Module | None:
+    """Return the part that tells types alone, None where there is none (`NucleusModel`)."""
+    return dict(model.named_children()).get("tp")
 
 
 def _build(model: NucleusModel, types: Sequence[str]) -> NucleusModel:
