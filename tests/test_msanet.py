@@ -13,6 +13,7 @@ import torch.nn.functional as F
 
 from napari_nucleus.augment import Batch
 from napari_nucleus.cellgraph import (
+    GraphClassifier,
     lattice_coordinates,
     neighbour_edges,
     nucleus_shapes,
@@ -104,6 +105,7 @@ def test_shapes_of_the_paper() -> None:
         assert bank is not None
         text = bank(sentences(centroids, shapes, 0.25, 270))
         assert text.shape == (count, 512)
+        assert isinstance(model.tp, GraphClassifier)
         graph = model.tp.to_empty(device="cpu")
         assert graph.enhanced(nuclei.visual, coordinates, text).shape == (count, 256)
         answer = graph(nuclei.visual, coordinates, text, edges)
@@ -122,9 +124,9 @@ def test_cost_is_within_the_budget() -> None:
 
 def test_gradient_reaches_all_that_learns_and_nothing_of_the_teacher() -> None:
     model = small(boundary=True)
-    for block in model.encoder.vit.vit.blocks:  # begun as nothing
-        for encode in block.attn.position:
-            torch.nn.init.normal_(encode.weight)
+    for name, weight in model.named_parameters():
+        if ".attn.position." in name:  # begun as nothing
+            torch.nn.init.normal_(weight)
     parts = learn(model, batch())
     assert list(parts) == ["np", "boundary", "types", "distillation"]
     names = {name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()}
@@ -169,7 +171,7 @@ def test_types_by_other_losses(name: str) -> None:
 def test_maps_lie_on_their_pixels() -> None:
     """A model whose weights are drawn sees a shifted image as it sees the image, shifted."""
     model = small((), window=320).eval()
-    torch.nn.init.zeros_(model.encoder.vit.vit.pos_embed)
+    model.get_parameter("encoder.vit.vit.pos_embed").data.zero_()
     image = torch.full((1, 3, 270, 270), 0.9)
     image[..., 100:118, 131:149] = 0.2
     moved = image.roll((32, 64), (2, 3))
@@ -195,7 +197,7 @@ def test_maps_lie_on_their_pixels() -> None:
 
 
 def test_windows_are_seen_each_by_itself() -> None:
-    seen = []
+    seen: list[int] = []
 
     def see(pieces: torch.Tensor) -> list[torch.Tensor]:
         seen.extend(pieces.shape)
@@ -212,7 +214,7 @@ def test_attention_with_pools_of_one_is_plain_attention() -> None:
     attention = PyramidPoolingAttention(32, 2, ratios=(1,))
     plain = torch.nn.MultiheadAttention(32, 2, batch_first=True)
     plain.in_proj_weight.data, plain.in_proj_bias.data = attention.qkv.weight, attention.qkv.bias
-    plain.out_proj = attention.proj
+    plain.out_proj.weight, plain.out_proj.bias = attention.proj.weight, attention.proj.bias
     tokens = F.layer_norm(torch.randn(2, 12, 32), (32,))
     expected, _ = plain(tokens, tokens, tokens)
     torch.testing.assert_close(attention(tokens, (3, 4)), expected, atol=1e-4, rtol=1e-4)
@@ -224,14 +226,15 @@ def test_a_plain_vit_fits() -> None:
     )
     vit = PyramidViT(64, 4, 2, side=6)
     vit.load_plain(plain.state_dict())
-    for number in range(4):
-        own, other = vit.vit.blocks[number], plain.blocks[number]
-        assert torch.equal(own.attn.qkv.weight, other.attn.qkv.weight)
-        assert torch.equal(own.mlp.fc2.weight, other.mlp.fc2.weight)
-    assert vit.vit.pos_embed.shape == (1, 36, 64)
+    own, other = vit.vit.state_dict(), plain.state_dict()
+    for part in ("attn.qkv.weight", "attn.qkv.bias", "mlp.fc2.weight"):
+        for block in range(4):
+            assert torch.equal(own[f"blocks.{block}.{part}"], other[f"blocks.{block}.{part}"])
+    places = own["pos_embed"]
+    assert places.shape == (1, 36, 64)
     corners = [0, 3, 12, 15]  # of 4 x 4 behind the class token, which interpolation keeps closest
     for corner, place in zip([0, 5, 30, 35], corners, strict=True):
-        near = (vit.vit.pos_embed[0, corner] - plain.pos_embed[0, 1:]).norm(dim=1).argmin()
+        near = (places[0, corner] - other["pos_embed"][0, 1:]).norm(dim=1).argmin()
         assert near == place
     with pytest.raises(UserError, match="another ViT than one of width 32"):
         PyramidViT(32, 4, 2, side=6).load_plain(plain.state_dict())

@@ -10,7 +10,7 @@ from napari_nucleus.recipe import Recipe, load_recipe
 
 FOLDER = Path(__file__).parents[1] / "recipes"
 
-OPTIONS = {
+OPTIONS: dict[str, tuple[str, dict[str, object]]] = {
     "msanet_single_scale": ("msanet", {"multi_scale": False}),
     "msanet_no_distillation": ("msanet", {"distill": []}),
     "msanet_pathology_clip": ("msanet", {"clip": "ViT-B-16/pathology_clip.safetensors"}),
