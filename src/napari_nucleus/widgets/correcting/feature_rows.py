@@ -35,7 +35,7 @@ class FeatureRows:
         table = self._layer.features
         known = table["index"].to_numpy()
         there = rows["label"].to_numpy()
-        if np.array_equal(np.intersect1d(labels, known), there):
+        if np.array_equal(labels[np.isin(labels, known)], there):
             # In place: to give napari the table of 100,000 nuclei anew takes it 20 ms.
             lines = np.searchsorted(known, there)
             for name, values in rows.items():

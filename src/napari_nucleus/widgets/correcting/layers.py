@@ -21,6 +21,9 @@ from napari_nucleus.widgets.layers import (
 # Nuclei centred so far outside of a region may reach into it, in pixels.
 _REACH = 256
 
+# Rows that are compared at once: as many as stay in the processor's cache.
+_BAND = 64
+
 
 class EditingLayers:
     """Two labels layers in memory, nuclei and their classes, that show a part of a result.
@@ -105,12 +108,15 @@ class EditingLayers:
         if not isinstance(data, np.ndarray) or data.shape != self._shown.shape:
             self.restore()
             raise UserError("The new labels are not as large as the image: the old ones are back.")
-        differs = data != self._shown
-        rows, columns = np.flatnonzero(differs.any(1)), np.flatnonzero(differs.any(0))
-        if not len(rows):
+        bands = (slice(top, top + _BAND) for top in range(0, len(data), _BAND))
+        changed = [band for band in bands if not np.array_equal(data[band], self._shown[band])]
+        if not changed:
             return
-        top, left = int(rows[0]), int(columns[0])
-        part = data[top : rows[-1] + 1, left : columns[-1] + 1]
+        first, end = changed[0].start, changed[-1].stop
+        differs = data[first:end] != self._shown[first:end]
+        rows, columns = np.flatnonzero(differs.any(1)), np.flatnonzero(differs.any(0))
+        top, left = first + int(rows[0]), int(columns[0])
+        part = data[top : first + rows[-1] + 1, left : columns[-1] + 1]
         numbers = self._session.paint(left + self.box.x0, top + self.box.y0, part, kind)
         self.nuclei.selected_label = numbers.get(
             self.nuclei.selected_label, self.nuclei.selected_label
@@ -171,7 +177,7 @@ class EditingLayers:
         self.classes.colormap = class_colors(types)
         self.classes.features = class_names(types)
         self.classes.data[:] = self._numbers[self._shown]
-        self._refresh(self.classes)
+        self.classes.refresh(thumbnail=False, highlight=False, extent=False)
 
     def _number(self, rows: pd.DataFrame) -> None:
         """Note the number of the type of nuclei."""
@@ -188,18 +194,12 @@ class EditingLayers:
         place = slice(top, top + box.height), slice(left, left + box.width)
         labels = self._session.read_labels(box.x0, box.y0, box.width, box.height)
         self._shown[place] = labels
-        rows, columns = np.nonzero(self.nuclei.data[place] != labels)
-        if len(rows):
-            self._writing = True
-            # Finds the outlines anew just there: of all of a large region it takes 0.2 s.
-            self.nuclei.data_setitem((rows + top, columns + left), labels[rows, columns])
-            self._writing = False
-        self.classes.data[place] = self._numbers[labels]
-        self._refresh(self.classes)
-
-    @staticmethod
-    def _refresh(layer: Labels) -> None:
-        layer.refresh(thumbnail=False, highlight=False, extent=False)
+        self._writing = True
+        for layer, values in ((self.nuclei, labels), (self.classes, self._numbers[labels])):
+            rows, columns = np.nonzero(layer.data[place] != values)
+            # Draws just there: to find all outlines of a large region anew takes 0.2 s.
+            layer.data_setitem((rows + top, columns + left), values[rows, columns])
+        self._writing = False
 
 
 def layers_over(session: EditSession, nuclei: Labels, classes: Labels, box: Box) -> EditingLayers:
