@@ -6,6 +6,8 @@ from qtpy.QtWidgets import QGridLayout, QLabel, QPushButton, QWidget
 
 from napari_nucleus.widgets.correcting.check import CheckQueue
 
+_LINES = 3
+
 
 class CheckBox(QWidget):
     """Buttons to go through the nuclei of which there is doubt."""
@@ -21,6 +23,9 @@ class CheckBox(QWidget):
         self.check_button.clicked.connect(self.switched.emit)
         self.text = QLabel()
         self.text.setWordWrap(True)
+        # As many lines as it ever has: the buttons below stay under the mouse.
+        self.text.setFixedHeight(_LINES * self.text.fontMetrics().lineSpacing())
+        self.text.setAlignment(Qt.AlignmentFlag.AlignTop)
         self.back_button = QPushButton("Back  B")
         self.next_button = QPushButton("Skip  N")
         self.accept_button = QPushButton("Accept  Y")

@@ -15,7 +15,7 @@ _SCORES = {
     "pq": "Outlines (PQ)",
     "aji": "Outlines (AJI)",
     "f1d": "Detection (F1)",
-    "f1": "Classes (mean F1)",
+    "f1": "Classes (F1)",
 }
 
 
@@ -82,4 +82,4 @@ def table(made: "Retrained") -> str:
             f"<td>1.000</td><td>→</td><td><b>{made.old:.3f}</b></td>"
             f"<td>{made.old - 1:+.3f}</td></tr>"
         )
-    return f'<table cellspacing="4">{"".join(rows)}</table>'
+    return f'<table cellspacing="2">{"".join(rows)}</table>'
