@@ -13,12 +13,12 @@ FOLDER = Path("demo")
 SECONDS = 300
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Let the window live until the condition holds; give up after `SECONDS`."""
-    deadline = QDeadlineTimer(SECONDS * 1000)
+def wait_until(condition: Callable[[], bool], seconds: int = SECONDS) -> None:
+    """Let the window live until the condition holds; give up after a while."""
+    deadline = QDeadlineTimer(seconds * 1000)
     while not condition():
         if deadline.hasExpired():
-            sys.exit(f"The demo waited {SECONDS} s in vain: what napari said is above.")
+            sys.exit(f"The demo waited {seconds} s in vain: what napari said is above.")
         QApplication.processEvents(QEventLoop.ProcessEventsFlag.AllEvents, 50)
 
 

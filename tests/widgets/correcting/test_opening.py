@@ -223,7 +223,7 @@ def test_a_killed_window_leaves_everything(
     shutil.copy(moved.parent / "b" / "made.png", moved.parent / "a" / "made.png")
     process = multiprocessing.get_context("spawn").Process(target=_correct_and_die, args=(moved,))
     process.start()
-    process.join(60)
+    process.join(300)
     assert process.exitcode == 1
     viewer.layers.clear()
     for layer in nuclei_layers(open_result(moved), placement(0.25)):
