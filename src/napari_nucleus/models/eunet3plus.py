@@ -1,9 +1,10 @@
 """eU-Net3+, guided by a frozen SAM, and U-Net 3+, which it grew from.
 
-Paper: "SAM-guided enhanced nuclei segmentation" (SAM-fused eU-Net3+): U-Net 3+ (Huang et al.,
+Paper: "SAM guided task-specific enhanced nuclei segmentation in digital pathology" (so the authors'
+repository, CVPR-KIT/SAM-Guided-Enhanced-Nuclei-Segmentation, names it): U-Net 3+ (Huang et al.,
 ICASSP 2020) with gated linear units (Dauphin et al., ICML 2017), whose bottleneck the Enhanced
 Fusion Block fuses with the image embedding of the Segment Anything Model (Kirillov et al., ICCV
-2023). Nothing of the authors' ships; SAM's weights: see `napari_nucleus.sam_weights`.
+2023). No weights are published; SAM's: see `napari_nucleus.sam_weights`.
 
 Settled, with the authors' released code, where the paper is silent:
 
