@@ -26,7 +26,7 @@ from napari_nucleus.widgets.boxes import ModelBox, shrinkable
 from napari_nucleus.widgets.training.data_list import DataList
 
 _PARTS = {
-    "decoder": ("Outlines and classes", "The decoder; features of the encoder are computed once"),
+    "decoder": ("Outlines, classes", "The decoder; features of the encoder are computed once"),
     "types": ("Classes only", "The type branch; outlines stay as they are"),
     "all": ("Everything", "Encoder and decoder: slow, for tissue or stains unlike those known"),
 }

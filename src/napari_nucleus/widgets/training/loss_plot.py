@@ -67,6 +67,7 @@ class LossPlot(FigureCanvasQTAgg):
                 draw_losses(upper, rows)
                 self._draw_scores(lower, rows, before)
                 upper.set_xlim(0.5, epochs + 0.5)
+                upper.set_xlabel("")  # the lower axis has it, and between them is no room
         self.draw_idle()
 
     def _draw_scores(
