@@ -69,7 +69,7 @@ from napari_nucleus.models.msa_decoder import VISUAL_STRIDE, Decoder, Fusion, vi
 from napari_nucleus.models.msa_losses import border_pixels, nucleus_types, type_loss
 from napari_nucleus.models.ppa_vit import PyramidViT, load_from_hub
 from napari_nucleus.models.registry import register_model
-from napari_nucleus.models.windows import see_windows
+from napari_nucleus.models.windows import answer_windows, see_windows
 
 if TYPE_CHECKING:
     from napari_nucleus.augment import Batch
@@ -80,6 +80,9 @@ Adaptation = Literal["distillation", "zero_shot", "linear_probe", "fine_tune"]
 
 Nodes = Literal["visual", "visual+spatial", "visual+text", "all"]
 """What is known of a node of the graph (Table 9)."""
+
+_EDGE = 2
+"""Tokens at a window's edge whose answers are not kept where there are windows beside it."""
 
 _MEMORY = 0.01
 """Weight of a batch in the running shares of the types."""
@@ -244,11 +247,20 @@ class MSANet(NucleusModel):
         )
         self.fusion = Fusion(about.width, self.clip.width, multi_scale)
         self.decoder = Decoder(about.width, about.widths, about.depths, about.volume, 2 + boundary)
+        self._side = PATCH * self.encoder.vit.side
+        self._edge = PATCH * min(_EDGE, self.encoder.vit.side // 4)
+        self.stride = self._side - 2 * self._edge
         self.bank: SentenceBank | None = None
         self.tp = self._classifier(4 * about.volume, nodes, edges) if types else None
         self.register_buffer("type_share", torch.full((len(types),), 1 / max(len(types), 1)))
         self.register_buffer("mean", _column(IMAGENET_INCEPTION_MEAN), persistent=False)
         self.register_buffer("std", _column(IMAGENET_INCEPTION_STD), persistent=False)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Map images to logits; what is larger than a window, when not training, by windows."""
+        if self.training or max(images.shape[-2:]) <= self._side:
+            return super().forward(images)
+        return answer_windows(images, self._side, self._edge, super().forward)
 
     def encode(self, images: Tensor) -> list[Tensor]:
         """Return v at four depths (B, C, h, w), and what CLIP says (B, D, h, w).
@@ -257,7 +269,7 @@ class MSANet(NucleusModel):
         """
         height, width = images.shape[-2:]
         x = F.pad(images, (0, -width % PATCH, 0, -height % PATCH), mode="replicate")
-        return see_windows(x, PATCH * self.encoder.vit.side, PATCH, self._see)
+        return see_windows(x, self._side, PATCH, self._see)
 
     def _see(self, images: Tensor) -> list[Tensor]:
         """Encode images of no more than one window."""

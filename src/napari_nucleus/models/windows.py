@@ -3,7 +3,11 @@
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+_AT_ONCE = 16
+"""Windows answered at once, so that a large image does not take more memory than a batch."""
 
 
 def see_windows(
@@ -41,6 +45,50 @@ def see_windows(
             whole[..., rows, columns] = piece
         levels.append(whole)
     return levels
+
+
+def answer_windows(
+    images: Tensor, side: int, edge: int, answer: Callable[[Tensor], dict[str, Tensor]]
+) -> dict[str, Tensor]:
+    """Answer images window by window, and put the middles of the answers side by side.
+
+    A place's answer depends on its window alone, not on how much of the image is looked at: from
+    any whole number of middles, ``side - 2 * edge``, an image may be cut without a difference.
+
+    Parameters
+    ----------
+    images
+        (B, C, H, W).
+    side
+        Of the windows. Beyond the images, their outermost pixels go on.
+    edge
+        What is answered but not kept, on each side of a window.
+    answer
+        Maps (B', C, side, side) to maps (B', D, side / s, side / s), each at a stride s that parts
+        `side` and `edge` evenly.
+
+    Returns
+    -------
+    dict
+        Maps (B, D, H / s, W / s), rounded up.
+    """
+    height, width = images.shape[-2:]
+    middle = side - 2 * edge
+    rows, columns = -(-height // middle), -(-width // middle)
+    beyond = (edge, columns * middle - width + edge, edge, rows * middle - height + edge)
+    padded = F.pad(images, beyond, mode="replicate")
+    windows = padded.unfold(2, side, middle).unfold(3, side, middle)
+    windows = windows.permute(2, 3, 0, 1, 4, 5).flatten(0, 2)
+    answers = [answer(some) for some in windows.split(_AT_ONCE)]
+    whole = {}
+    for key in answers[0]:
+        parts = torch.cat([of_some[key] for of_some in answers])
+        stride = side // parts.shape[-1]
+        kept = slice(edge // stride, (side - edge) // stride)
+        parts = parts[..., kept, kept].unflatten(0, (rows, columns, len(images)))
+        joined = parts.permute(2, 3, 0, 4, 1, 5).flatten(4, 5).flatten(2, 3)
+        whole[key] = joined[..., : -(-height // stride), : -(-width // stride)]
+    return whole
 
 
 def _starts(length: int, side: int) -> list[int]:
