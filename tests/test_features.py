@@ -124,10 +124,10 @@ def test_hash_is_that_of_the_part_named() -> None:
     torch.manual_seed(0)
     model: NucleusModel = Tiny(("a",))
     model.name = "tiny"
-    before = weights_hash(model, "encoder")
+    before = weights_hash(model.get_submodule("encoder"), model.name)
     with torch.no_grad():
         model.get_parameter("np.bias").add_(1)
-    assert weights_hash(model, "encoder") == before
+    assert weights_hash(model.get_submodule("encoder"), model.name) == before
     with torch.no_grad():
         model.get_parameter("encoder.0.bias").add_(1)
-    assert weights_hash(model, "encoder") != before
+    assert weights_hash(model.get_submodule("encoder"), model.name) != before

@@ -3,17 +3,15 @@
 What can be had by name is told without loading torch.
 """
 
-import hashlib
 import json
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import platformdirs
 from safetensors import SafetensorError, safe_open
 
 from napari_nucleus.errors import UserError
-from napari_nucleus.files import replacing
+from napari_nucleus.files import replacing, sha256, trained_dir
 
 if TYPE_CHECKING:
     import torch
@@ -29,11 +27,6 @@ _PICKLED = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
 def shipped_dir() -> Path:
     """Return the folder of the weights that come with the package."""
     return Path(str(files("napari_nucleus") / "weights"))
-
-
-def trained_dir() -> Path:
-    """Return the folder in which a user's own weights are found by name."""
-    return platformdirs.user_data_path("napari-nucleus") / "models"
 
 
 def list_checkpoints() -> dict[str, Path]:
@@ -194,9 +187,3 @@ def _check_shipped(path: Path, digest: str) -> None:
             f"{path.stat().st_size:,} bytes and SHA-256 {digest[:12]}…, and should have "
             f"{expected[:12]}…; install napari-nucleus again."
         )
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

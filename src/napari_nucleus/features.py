@@ -8,16 +8,13 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import platformdirs
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
-
-if TYPE_CHECKING:
-    from napari_nucleus.models import NucleusModel
+from torch import Tensor, nn
 
 Encode = Callable[[Tensor], list[Tensor]]
 
@@ -32,10 +29,10 @@ def cache_dir() -> Path:
     return platformdirs.user_cache_path("napari-nucleus") / "features"
 
 
-def weights_hash(model: "NucleusModel", child: str) -> str:
-    """Return the SHA-256 of the weights of a part of a model, and of what the model is."""
-    digest = hashlib.sha256(json.dumps([model.name, model.options], sort_keys=True).encode())
-    for name, value in getattr(model, child).state_dict().items():
+def weights_hash(part: nn.Module, about: Any) -> str:
+    """Return the SHA-256 of the weights of a part of a model, and of what JSON says about it."""
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+    for name, value in part.state_dict().items():
         digest.update(name.encode())
         digest.update(_bytes(value))
     return digest.hexdigest()

@@ -1,12 +1,26 @@
-"""Files that are written whole or not at all."""
+"""Files: where a user's weights lie, what a file holds, and writing it whole or not at all."""
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 
+import platformdirs
+
 from napari_nucleus.errors import UserError
+
+
+def trained_dir() -> Path:
+    """Return the folder in which a user's own weights are found by name."""
+    return platformdirs.user_data_path("napari-nucleus") / "models"
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
-from napari_nucleus.checkpoints import sha256 as file_sha256
-from napari_nucleus.checkpoints import trained_dir
 from napari_nucleus.errors import UserError
-from napari_nucleus.files import write_errors
+from napari_nucleus.files import sha256 as file_sha256
+from napari_nucleus.files import trained_dir, write_errors
 
 _PATIENCE = 10.0
 """Seconds in which the address has to answer."""

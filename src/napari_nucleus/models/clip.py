@@ -28,9 +28,9 @@ from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from napari_nucleus.checkpoints import sha256 as file_sha256
-from napari_nucleus.checkpoints import trained_dir
 from napari_nucleus.errors import UserError
+from napari_nucleus.files import sha256 as file_sha256
+from napari_nucleus.files import trained_dir
 from napari_nucleus.models.hub import fetch_weights
 
 UNTRAINED = "untrained-seed0"

@@ -55,9 +55,8 @@ class PyramidPoolingAttention(nn.Module):
         self.position = nn.ModuleList(
             nn.Conv2d(width, width, 3, padding=1, groups=width) for _ in ratios
         )
-        for convolution in self.position:
-            nn.init.zeros_(convolution.weight)
-            nn.init.zeros_(convolution.bias)
+        for parameter in self.position.parameters():
+            nn.init.zeros_(parameter)
         self.norm = nn.LayerNorm(width)
 
     def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:

@@ -11,9 +11,9 @@ import platformdirs
 from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
-from napari_nucleus.checkpoints import list_checkpoints, trained_dir
+from napari_nucleus.checkpoints import list_checkpoints
 from napari_nucleus.errors import UserError
-from napari_nucleus.files import replacing, write_errors
+from napari_nucleus.files import replacing, trained_dir, write_errors
 from napari_nucleus.retraining.job import Retraining
 
 SAMPLES = "samples.npz"

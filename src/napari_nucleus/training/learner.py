@@ -91,7 +91,10 @@ class Learner:
         cache = FeatureCache() if phase.views else None
         self._cache = cache if phase.train != "all" else None
         model.cache = cache if phase.train == "all" else None
-        self._frozen = weights_hash(model, "encoder") if self._cache else ""
+        self._frozen = ""
+        if self._cache:
+            about = [model.name, model.options]
+            self._frozen = weights_hash(model.get_submodule("encoder"), about)
 
     def step(self, batches: Iterable[Batch], rate: float) -> dict[str, float]:
         """Take an optimizer step.
