@@ -31,7 +31,6 @@ included. ``msanet_small`` is a compact variant of this project: the same code, 
 """
 
 from copy import deepcopy
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -60,14 +59,13 @@ from napari_nucleus.instances import DISTANCE, distance_instances
 from napari_nucleus.models.base import NucleusModel
 from napari_nucleus.models.clip import (
     PATCH,
-    SMALL,
-    UNTRAINED,
     choose_clip,
     patch_features,
 )
 from napari_nucleus.models.msa_decoder import VISUAL_STRIDE, Decoder, Fusion, visual_features
 from napari_nucleus.models.msa_losses import border_pixels, nucleus_types, type_loss
-from napari_nucleus.models.ppa_vit import PyramidViT, load_from_hub
+from napari_nucleus.models.msa_sizes import SIZES
+from napari_nucleus.models.ppa_vit import Encoder, PyramidViT, load_from_hub
 from napari_nucleus.models.registry import register_model
 from napari_nucleus.models.windows import answer_windows, see_windows
 
@@ -92,66 +90,6 @@ _LEAST_SHARE = 0.01
 
 _CLIP_SCALE = 100.0
 """By which CLIP multiplies likenesses of unit length."""
-
-
-@dataclass(frozen=True)
-class Size:
-    """How large the network is.
-
-    Attributes
-    ----------
-    width, depth, heads
-        Of the ViT.
-    widths, depths
-        Of the decoder's stages.
-    volume
-        Channels of the feature volumes.
-    clip
-        Which CLIP, where the caller names none.
-    vit
-        timm's name of the weights that the ViT starts from; empty where there are none.
-    """
-
-    width: int
-    depth: int
-    heads: int
-    widths: tuple[int, ...]
-    depths: tuple[int, ...]
-    volume: int
-    clip: str
-    vit: str = ""
-
-
-SIZES = {
-    "msanet_small": Size(192, 4, 3, (128, 96, 64, 32), (1, 1, 2, 1), 16, f"{SMALL}/{UNTRAINED}"),
-    "msanet": Size(
-        768,
-        12,
-        12,
-        (256, 256, 128, 128),
-        (3, 3, 9, 3),
-        64,
-        "ViT-B-16/openai",
-        "vit_base_patch16_224.augreg2_in21k_ft_in1k",
-    ),
-}
-
-
-class Encoder(nn.Module):
-    """The ViT, and CLIP's image encoder where that learns.
-
-    Parameters
-    ----------
-    vit
-        The student.
-    clip
-        CLIP's image encoder, or None.
-    """
-
-    def __init__(self, vit: PyramidViT, clip: nn.Module | None) -> None:
-        super().__init__()
-        self.vit = vit
-        self.clip = clip
 
 
 class MSANet(NucleusModel):

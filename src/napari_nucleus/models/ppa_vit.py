@@ -165,6 +165,23 @@ class PyramidViT(nn.Module):
             ) from error
 
 
+class Encoder(nn.Module):
+    """The ViT, and CLIP's image encoder where that learns.
+
+    Parameters
+    ----------
+    vit
+        The student.
+    clip
+        CLIP's image encoder, or None.
+    """
+
+    def __init__(self, vit: PyramidViT, clip: nn.Module | None) -> None:
+        super().__init__()
+        self.vit = vit
+        self.clip = clip
+
+
 def load_from_hub(vit: PyramidViT, name: str) -> None:
     """Load timm's weights of a plain ViT, or say that it starts from scratch.
 

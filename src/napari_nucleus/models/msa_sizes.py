@@ -1,0 +1,48 @@
+"""How large MSA-Net is: the paper's network, and a compact variant of ours."""
+
+from dataclasses import dataclass
+
+from napari_nucleus.models.clip import SMALL, UNTRAINED
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large the network is.
+
+    Attributes
+    ----------
+    width, depth, heads
+        Of the ViT.
+    widths, depths
+        Of the decoder's stages.
+    volume
+        Channels of the feature volumes.
+    clip
+        Which CLIP, where the caller names none.
+    vit
+        timm's name of the weights that the ViT starts from; empty where there are none.
+    """
+
+    width: int
+    depth: int
+    heads: int
+    widths: tuple[int, ...]
+    depths: tuple[int, ...]
+    volume: int
+    clip: str
+    vit: str = ""
+
+
+SIZES = {
+    "msanet_small": Size(192, 4, 3, (128, 96, 64, 32), (1, 1, 2, 1), 16, f"{SMALL}/{UNTRAINED}"),
+    "msanet": Size(
+        768,
+        12,
+        12,
+        (256, 256, 128, 128),
+        (3, 3, 9, 3),
+        64,
+        "ViT-B-16/openai",
+        "vit_base_patch16_224.augreg2_in21k_ft_in1k",
+    ),
+}
