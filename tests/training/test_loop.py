@@ -215,3 +215,11 @@ def test_weights_to_start_from_must_be_of_the_same_kind(data: Path, tmp_path: Pa
     other = create_model("tiny", ["round"])
     with pytest.raises(UserError, match="tiny with types round, and to be trained is tiny with"):
         train(SHORT, [data], tmp_path, init=other)
+
+
+def test_options_are_those_of_the_weights_to_start_from(
+    out: Path, data: Path, tmp_path: Path
+) -> None:
+    start = load_checkpoint(out / "best.safetensors")
+    with pytest.raises(UserError, match="have norm = True, and the recipe wants False"):
+        train(replace(SHORT, options={"norm": False}), [data], tmp_path, init=start)

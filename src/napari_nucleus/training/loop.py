@@ -156,6 +156,14 @@ def _start(recipe: Recipe, init: NucleusModel | None) -> NucleusModel:
             f"The weights to start from are {_described(model.name, model.types)}, and to be "
             f"trained is {_described(recipe.model, types)}: make them the same."
         )
+    for option, value in recipe.options.items() if init else ():
+        own = model.options.get(option)
+        # a file that is named in a recipe is known by its digest in weights
+        if type(own) is type(value) and own != value:
+            raise UserError(
+                f"The weights to start from have {option} = {own!r}, and the recipe wants "
+                f"{value!r}: make them the same, or start without weights."
+            )
     model.mpp = recipe.mpp
     return model
 
