@@ -205,7 +205,8 @@ def test_unknown_names_and_options_are_told() -> None:
         create_model("histonext_tny")
     with pytest.raises(UserError, match=r"histonext_atto cannot be built .* argument 'widow'"):
         create_model("histonext_atto", pretrained=False, widow=3)
-    assert list_models()[:2] == ["histonext_atto", "histonext_femto"]
+    family = [name for name in list_models() if name.startswith("histonext")]
+    assert family[:2] == ["histonext_atto", "histonext_femto"]
 
 
 @pytest.fixture

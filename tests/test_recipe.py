@@ -76,7 +76,7 @@ def test_recipe_that_extends_itself_is_told(tmp_path: Path) -> None:
         ("extends = 3", "extends = 3: give the name of another recipe's file"),
         ("patch = 0", "patch = 0: Input should be greater than 0"),
         ("patch = 'many'", "patch = 'many': Input should be a valid integer"),
-        ("np_loss = 'l1'", "np_loss = 'l1': Input should be 'ce_dice', 'asymmetric' or 'asym"),
+        ("np_loss = 'l1'", "np_loss = 'l1': Input should be 'dice', 'ce_dice', 'focal_dice'"),
         ("augment = 'all'", "augment = 'all': Input should be 'none', 'basic'"),
         ("types = ['a', 3]", "types.1 = 3"),
         ("patch = = 3", "cannot be read as a recipe"),
