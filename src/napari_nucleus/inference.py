@@ -119,7 +119,7 @@ def segment_steps(
     Yields
     ------
     Progress
-        Before the first tile and after every one.
+        Before the first tile and after every one; after the last, once all nuclei have their types.
 
     Returns
     -------
@@ -173,9 +173,11 @@ def segment_steps(
         yield Progress(0, len(tiles), 0)
         for done, (piece, maps) in enumerate(_maps(slide, grid, tiles, network), 1):
             stitcher.add(piece, maps)
-            yield Progress(done, len(tiles), stitcher.count)
+            if done < len(tiles):
+                yield Progress(done, len(tiles), stitcher.count)
         for rows in untyped.typed(network):
             writer.append(rows)
+        yield Progress(len(tiles), len(tiles), stitcher.count)
         return writer.finish(seconds={"total": round(time.perf_counter() - started, 2)})
 
 

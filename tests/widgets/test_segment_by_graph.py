@@ -79,9 +79,9 @@ def test_cancel_stops_the_typing(
 ) -> None:
     choose(widget, SlowToType, tmp_path, monkeypatch)
     widget.segment_button.click()
-    qtbot.waitUntil(lambda: "so far" in widget.status.text(), timeout=20_000)
+    qtbot.waitUntil(lambda: "so far" in widget.status.text(), timeout=60_000)
     qtbot.wait(300)
-    with qtbot.waitSignal(widget.finished, timeout=20_000):
+    with qtbot.waitSignal(widget.finished, timeout=60_000):
         widget.cancel_button.click()
     assert "nuclei" not in viewer.layers
     assert not [file for file in home.rglob("*") if file.is_file() or file.suffix == ".part"]
