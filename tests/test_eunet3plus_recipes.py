@@ -45,7 +45,7 @@ def test_ablation_differs_in_what_it_is_about(name: str) -> None:
 
 def test_every_ablation_is_in_the_table() -> None:
     there = {name for name in RECIPES if "unet3plus_" in name}
-    assert there == {*ABLATIONS, *(f"eunet3plus_{of}" for of in (*SETS, "small"))}
+    assert there == {*ABLATIONS, *(f"eunet3plus_{of}" for of in (*SETS, "small", "small_he"))}
 
 
 @pytest.mark.parametrize("of", SETS)
