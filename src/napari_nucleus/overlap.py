@@ -5,7 +5,7 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .errors import UserError
+from napari_nucleus.errors import UserError
 
 Ints = NDArray[np.int64]
 

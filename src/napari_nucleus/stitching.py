@@ -9,7 +9,7 @@ from napari_nucleus.measure import measure
 from napari_nucleus.models import NucleusModel
 from napari_nucleus.result import ResultWriter
 from napari_nucleus.slides import Slide
-from napari_nucleus.tiles import Grid, Tile
+from napari_nucleus.slides.tiles import Grid, Tile
 from napari_nucleus.untyped import Untyped
 
 _BAND = 8

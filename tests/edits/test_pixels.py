@@ -5,7 +5,7 @@ import pytest
 
 from napari_nucleus.edits.pixels import PixelChange
 from napari_nucleus.label_store import build_pyramid, create_labels, open_labels, write_box
-from napari_nucleus.tiles import Box
+from napari_nucleus.slides.tiles import Box
 
 HIGHEST = np.iinfo(np.int32).max
 

@@ -14,7 +14,7 @@ from napari_nucleus.errors import UserError
 from napari_nucleus.measure import measure
 from napari_nucleus.result import open_result
 from napari_nucleus.slides import slide_from_arrays
-from napari_nucleus.tiles import Box
+from napari_nucleus.slides.tiles import Box
 from tests.edits.folder import MPP, TYPES, picture, squares, write_result
 
 HEIGHT, WIDTH = 93, 122  # 6 rows of 8 nuclei, cut off at the lower and right border

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from napari_nucleus.cellgraph.shapes import nucleus_shapes
 from napari_nucleus.errors import UserError
-from napari_nucleus.tiles import map_stride
+from napari_nucleus.slides.tiles import map_stride
 
 
 class Pooled(NamedTuple):

@@ -13,7 +13,7 @@ from napari_nucleus.edits import reviewed_regions
 from napari_nucleus.edits.edit import Region
 from napari_nucleus.result import Result, open_result
 from napari_nucleus.slides import Slide
-from napari_nucleus.tiles import Box
+from napari_nucleus.slides.tiles import Box
 
 _UNTYPED = "nucleus"
 """What nuclei are called by a model that knows no types."""

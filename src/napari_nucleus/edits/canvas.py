@@ -15,7 +15,7 @@ from napari_nucleus.edits.state import Notes, State
 from napari_nucleus.errors import UserError
 from napari_nucleus.label_store import CHUNK, read_box, read_pixels
 from napari_nucleus.slides import Slide
-from napari_nucleus.tiles import Box
+from napari_nucleus.slides.tiles import Box
 
 Points = Sequence[tuple[float, float]]
 """Corners (x, y) of a line or polygon, in level-0 pixels whose centres have whole coordinates."""

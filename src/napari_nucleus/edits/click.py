@@ -9,7 +9,7 @@ from napari_nucleus.edits.shapes import Mask
 from napari_nucleus.errors import UserError
 from napari_nucleus.instances import hover_instances
 from napari_nucleus.slides import Slide
-from napari_nucleus.tiles import Box, Grid
+from napari_nucleus.slides.tiles import Box, Grid
 
 if TYPE_CHECKING:
     from napari_nucleus.models import NucleusModel

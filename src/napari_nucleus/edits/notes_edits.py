@@ -8,7 +8,7 @@ import re
 from napari_nucleus.edits.canvas import Canvas
 from napari_nucleus.edits.edit import Change, Edit, Region
 from napari_nucleus.errors import UserError
-from napari_nucleus.tiles import Box
+from napari_nucleus.slides.tiles import Box
 from napari_nucleus.types import spare_color
 
 

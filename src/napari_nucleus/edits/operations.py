@@ -11,7 +11,7 @@ from napari_nucleus.edits.rows import Rows
 from napari_nucleus.edits.shapes import Mask, free_part, join_masks, part_mask
 from napari_nucleus.errors import UserError
 from napari_nucleus.measure import measure
-from napari_nucleus.tiles import Box
+from napari_nucleus.slides.tiles import Box
 
 # The widest gap that merging fills: a third of a small nucleus.
 _GAP_UM = 2.0

@@ -10,7 +10,7 @@ import numpy as np
 import zarr
 
 from napari_nucleus.label_store import read_pixels, write_pixels
-from napari_nucleus.tiles import Box
+from napari_nucleus.slides.tiles import Box
 
 
 @dataclass(frozen=True, eq=False)

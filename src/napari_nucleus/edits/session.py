@@ -27,7 +27,7 @@ from napari_nucleus.files import write_errors
 from napari_nucleus.label_store import open_labels
 from napari_nucleus.result import open_result
 from napari_nucleus.slides import Slide
-from napari_nucleus.tiles import Box
+from napari_nucleus.slides.tiles import Box
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 """From a network's maps to nuclei."""
 
-from .constants import Constants
-from .distance import DISTANCE, distance_instances
-from .hover import HOVER, hover_instances
-from .table import nucleus_table
+from napari_nucleus.instances.constants import Constants
+from napari_nucleus.instances.distance import DISTANCE, distance_instances
+from napari_nucleus.instances.hover import HOVER, hover_instances
+from napari_nucleus.instances.table import nucleus_table
 
 __all__ = [
     "DISTANCE",

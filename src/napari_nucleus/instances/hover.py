@@ -13,8 +13,7 @@ import pandas
 from numpy.typing import ArrayLike, NDArray
 
 from napari_nucleus.errors import UserError
-
-from .components import (
+from napari_nucleus.instances.components import (
     Floats,
     Labels,
     Mask,
@@ -23,8 +22,8 @@ from .components import (
     without_doubtful,
     without_small,
 )
-from .constants import Constants
-from .table import nucleus_table
+from napari_nucleus.instances.constants import Constants
+from napari_nucleus.instances.table import nucleus_table
 
 HOVER = Constants(
     published={

@@ -6,7 +6,7 @@ import numpy
 import pandas
 from numpy.typing import NDArray
 
-from .components import Floats, Labels
+from napari_nucleus.instances.components import Floats, Labels
 
 
 def nucleus_table(labels: Labels, tp: NDArray[numpy.int32] | None) -> pandas.DataFrame:

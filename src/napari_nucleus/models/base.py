@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from napari_nucleus.devices import autocast_dtype
 from napari_nucleus.instances import Constants
-from napari_nucleus.tiles import STRIDE
+from napari_nucleus.slides.tiles import STRIDE
 
 if TYPE_CHECKING:
     from napari_nucleus.augment import Batch

@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
 
 from napari_nucleus.edits.session import EditSession
 from napari_nucleus.errors import UserError
-from napari_nucleus.tiles import Box
+from napari_nucleus.slides.tiles import Box
 from napari_nucleus.widgets.boxes import WIDTH, ResultBox
 from napari_nucleus.widgets.correcting.adder import Adder
 from napari_nucleus.widgets.correcting.background import Failure, in_background

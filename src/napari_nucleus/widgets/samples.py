@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from napari_nucleus.examples import colon
+from napari_nucleus.slides.examples import colon
 from napari_nucleus.widgets.layers import image_layer
 
 

@@ -13,7 +13,7 @@ from qtpy.QtCore import Qt
 from napari_nucleus.inference import segment
 from napari_nucleus.result import Result, open_result
 from napari_nucleus.slides import slide_from_arrays
-from napari_nucleus.tiles import Box
+from napari_nucleus.slides.tiles import Box
 from napari_nucleus.widgets import layers
 from napari_nucleus.widgets.correct import CorrectWidget
 from napari_nucleus.widgets.correcting import controller

@@ -5,7 +5,7 @@ from collections import deque
 from qtpy.QtCore import QObject, Signal
 
 from napari_nucleus.errors import UserError
-from napari_nucleus.tiles import Box
+from napari_nucleus.slides.tiles import Box
 from napari_nucleus.widgets.correcting.background import Failure, in_background
 from napari_nucleus.widgets.correcting.outliner import Outline, Outliner
 

@@ -10,7 +10,7 @@ import pandas as pd
 from napari_nucleus.edits.canvas import Points
 from napari_nucleus.edits.session import Changed, EditSession
 from napari_nucleus.errors import UserError
-from napari_nucleus.tiles import Box
+from napari_nucleus.slides.tiles import Box
 from napari_nucleus.widgets.correcting.check import CheckQueue
 from napari_nucleus.widgets.correcting.layers import EditingLayers
 from napari_nucleus.widgets.correcting.outliner import Outline

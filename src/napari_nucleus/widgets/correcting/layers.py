@@ -8,7 +8,7 @@ from napari.layers import Labels
 
 from napari_nucleus.edits.session import Changed, EditSession
 from napari_nucleus.errors import UserError
-from napari_nucleus.tiles import Box
+from napari_nucleus.slides.tiles import Box
 from napari_nucleus.widgets.correcting.feature_rows import FeatureRows
 from napari_nucleus.widgets.layers import (
     PAINTABLE,

@@ -14,7 +14,7 @@ from napari_nucleus.errors import UserError
 from napari_nucleus.files import sha256
 from napari_nucleus.prompts import Prompter, window_around
 from napari_nucleus.result import open_result
-from napari_nucleus.tiles import Box
+from napari_nucleus.slides.tiles import Box
 
 if TYPE_CHECKING:
     from napari_nucleus.models import NucleusModel

@@ -8,7 +8,7 @@ from napari.layers import Shapes
 
 from napari_nucleus.edits.canvas import Points
 from napari_nucleus.edits.edit import Region
-from napari_nucleus.tiles import Box
+from napari_nucleus.slides.tiles import Box
 
 _REVIEWED = "#5fd35f"
 _DRAWN = "#ffe119"

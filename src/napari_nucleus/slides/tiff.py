@@ -16,7 +16,7 @@ import zarr
 from tifffile import COMPRESSION, PHOTOMETRIC, TIFF, TiffFile, TiffFrame, TiffPage, TiffPageSeries
 
 from napari_nucleus.errors import UserError
-from napari_nucleus.pixels import PixelKind, as_rgb, check_range, read_in_place, sample_bits
+from napari_nucleus.slides.pixels import PixelKind, as_rgb, check_range, read_in_place, sample_bits
 
 # Warnings of a damaged file would go to the terminal, before the one line that says what to do.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())

@@ -4,7 +4,7 @@ from skimage.color import hed2rgb, rgb2hed
 from skimage.data import immunohistochemistry
 from skimage.util import img_as_ubyte
 
-from napari_nucleus.slides import Slide, slide_from_arrays
+from napari_nucleus.slides.slide import Slide, slide_from_arrays
 
 
 def colon() -> Slide:

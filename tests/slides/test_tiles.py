@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from napari_nucleus.tiles import STRIDE, Box, Grid, Tile
+from napari_nucleus.slides.tiles import STRIDE, Box, Grid, Tile
 
 SHAPE = 900, 1300
 REGIONS = {

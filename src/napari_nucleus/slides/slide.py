@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from napari_nucleus.errors import UserError
-from napari_nucleus.pixels import array_kind, as_rgb, check_range, read_in_place
-from napari_nucleus.tiff import is_plausible, read_tiff
+from napari_nucleus.slides.pixels import array_kind, as_rgb, check_range, read_in_place
+from napari_nucleus.slides.tiff import is_plausible, read_tiff
 
 # Levels go on until the longest side is no longer than this, so that a view of the whole slide is
 # small; also the side of what dask handles at a time.
