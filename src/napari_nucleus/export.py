@@ -17,7 +17,7 @@ from PIL import Image
 from napari_nucleus.errors import UserError
 from napari_nucleus.files import replacing
 from napari_nucleus.measure import POSITION_COLUMNS, measurement_columns
-from napari_nucleus.outlines import outlines
+from napari_nucleus.measure.outlines import outlines
 from napari_nucleus.result import Result
 from napari_nucleus.result_format import table_schema
 

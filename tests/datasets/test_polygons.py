@@ -4,7 +4,7 @@ import shapely
 import skimage.draw
 
 from napari_nucleus.datasets.polygons import rasterize
-from napari_nucleus.outlines import outlines
+from napari_nucleus.measure.outlines import outlines
 from tests.tissue import tissue
 
 Box = tuple[float, float, float, float]

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from napari_nucleus.stain import STAINS
+from napari_nucleus.measure.stain import STAINS
 
 
 class StainJitter(nn.Module):

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from napari_nucleus.stain import separate_stains
+from napari_nucleus.measure.stain import separate_stains
 
 POSITION_COLUMNS = ("centroid_x", "centroid_y", "x0", "y0", "x1", "y1")
 

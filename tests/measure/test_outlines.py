@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import shapely
 
-from napari_nucleus.outlines import outlines
+from napari_nucleus.measure.outlines import outlines
 
 
 def assert_exact(labels: np.ndarray, found: dict[int, shapely.Geometry]) -> None:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from skimage.color import rgb2hed
 
-from napari_nucleus.stain import separate_stains
+from napari_nucleus.measure.stain import separate_stains
 
 
 @pytest.mark.parametrize("shape", [(256, 3), (40, 30, 3), (2, 16, 16, 3)])
