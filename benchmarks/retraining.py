@@ -26,9 +26,10 @@ import torch
 from PIL import Image
 
 from napari_nucleus.checkpoints import DEFAULT_MODEL, load_checkpoint
-from napari_nucleus.datasets import UNKNOWN, Sample, Source, load_source
+from napari_nucleus.datasets import Sample, Source, load_source
 from napari_nucleus.datasets.sample import resample
 from napari_nucleus.errors import UserError
+from napari_nucleus.nucleus_types import UNKNOWN
 from napari_nucleus.retraining import EPOCHS, Retraining
 from napari_nucleus.retraining.judgement import overall
 from napari_nucleus.retraining.loop import retrain

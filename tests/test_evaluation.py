@@ -11,14 +11,15 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 import napari_nucleus
-from napari_nucleus.datasets import UNKNOWN, Sample, Source, load_source
+from napari_nucleus.datasets import Sample, Source, load_source
 from napari_nucleus.errors import UserError
 from napari_nucleus.evaluation import evaluate, evaluate_steps
 from napari_nucleus.fitting import fit_instances
 from napari_nucleus.inference import segment
 from napari_nucleus.instances import HOVER
 from napari_nucleus.metrics import score_pair
-from napari_nucleus.scoring import Nuclei, score_image, summarize
+from napari_nucleus.metrics.aggregate import Nuclei, score_image, summarize
+from napari_nucleus.nucleus_types import UNKNOWN
 from napari_nucleus.validation import validate
 from tests.tissue import TYPES, Decoder, Tissue, tissue, write_dataset
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.peers import InstanSeg, Ours, compare, run
-from napari_nucleus.bootstrap import bootstrap_ci
 from napari_nucleus.datasets import Sample
+from napari_nucleus.metrics.bootstrap import bootstrap_ci
 from tests.tissue import Decoder, tissue
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit")  # the peer comes as TorchScript

@@ -7,10 +7,10 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from napari_nucleus.errors import UserError
+from napari_nucleus.metrics.aggregate import ImageScore
+from napari_nucleus.nucleus_types import type_colors
 from napari_nucleus.score_figure import draw, write_figure
 from napari_nucleus.score_report import report
-from napari_nucleus.scoring import ImageScore
-from napari_nucleus.types import type_colors
 from tests.test_score_report import scored
 from tests.tissue import TYPES
 

@@ -13,11 +13,11 @@ from napari_nucleus.checkpoints import DEFAULT_MODEL, load_checkpoint
 from napari_nucleus.devices import pick_device
 from napari_nucleus.errors import UserError
 from napari_nucleus.models import NucleusModel
+from napari_nucleus.nucleus_types import type_colors
 from napari_nucleus.result import Result, ResultWriter
 from napari_nucleus.slides import Slide, open_slide, slide_from_arrays
 from napari_nucleus.slides.tiles import Box, Grid, Tile, map_stride
 from napari_nucleus.stitching import Stitcher
-from napari_nucleus.types import type_colors
 from napari_nucleus.untyped import Untyped
 
 TILE = 640

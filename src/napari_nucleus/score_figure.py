@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_nucleus.errors import UserError
-from napari_nucleus.types import type_colors
+from napari_nucleus.nucleus_types import type_colors
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

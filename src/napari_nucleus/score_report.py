@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from napari_nucleus.bootstrap import interval, resample
-from napari_nucleus.scoring import ImageScore, score_sets
+from napari_nucleus.metrics.aggregate import ImageScore, score_sets
+from napari_nucleus.metrics.bootstrap import interval, resample
 
 
 def report(images: Sequence[ImageScore], types: Sequence[str]) -> dict[str, Any]:

@@ -9,8 +9,8 @@ import pandas as pd
 from napari_nucleus.datasets import Sample, type_index
 from napari_nucleus.inference import predict_image
 from napari_nucleus.metrics import mean
+from napari_nucleus.metrics.aggregate import ImageScore, Nuclei, score_image, summarize
 from napari_nucleus.models import NucleusModel
-from napari_nucleus.scoring import ImageScore, Nuclei, score_image, summarize
 
 Maps = dict[str, np.ndarray]
 

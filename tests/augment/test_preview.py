@@ -14,8 +14,8 @@ from napari_nucleus.augment import (
     preview_sheet,
     write_preview,
 )
-from napari_nucleus.datasets import UNKNOWN, Sample
-from napari_nucleus.types import type_colors
+from napari_nucleus.datasets import Sample
+from napari_nucleus.nucleus_types import UNKNOWN, type_colors
 from tests.tissue import tissue
 
 TYPES = ("malignant_epithelial", "inflammatory")

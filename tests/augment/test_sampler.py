@@ -7,9 +7,10 @@ import torch
 
 from napari_nucleus.augment import PatchSampler
 from napari_nucleus.augment.sampler import dominant_types, grid
-from napari_nucleus.centroids import centroids
-from napari_nucleus.datasets import UNKNOWN, Sample
+from napari_nucleus.datasets import Sample
 from napari_nucleus.errors import UserError
+from napari_nucleus.metrics.aggregate import centroids
+from napari_nucleus.nucleus_types import UNKNOWN
 from tests.tissue import tissue
 
 

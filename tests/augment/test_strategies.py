@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from napari_nucleus.augment import AUGMENTATIONS, Batch, Crops, PatchSampler, create_augmentation
-from napari_nucleus.datasets import UNKNOWN, Sample
+from napari_nucleus.datasets import Sample
 from napari_nucleus.errors import UserError
+from napari_nucleus.nucleus_types import UNKNOWN
 from tests.tissue import TYPES, Tissue, distances, tissue
 
 PAPER = ("none", "basic", "moderate", "strong", "full")

@@ -6,14 +6,9 @@ import pytest
 import tifffile
 from PIL import Image
 
-from napari_nucleus.datasets import (
-    UNKNOWN,
-    Source,
-    find_types,
-    load_source,
-    read_labels,
-)
+from napari_nucleus.datasets import Source, find_types, load_source, read_labels
 from napari_nucleus.errors import UserError
+from napari_nucleus.nucleus_types import UNKNOWN
 from tests.tissue import tissue, write_dataset
 
 

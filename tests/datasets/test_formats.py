@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_nucleus.datasets import COMMON_TYPES, FORMATS, UNKNOWN, Sample, Source, load_source
+from napari_nucleus.datasets import COMMON_TYPES, FORMATS, Sample, Source, load_source
 from napari_nucleus.datasets.files import Layout
 from napari_nucleus.datasets.loading import find_format
 from napari_nucleus.errors import UserError
+from napari_nucleus.nucleus_types import UNKNOWN
 from tests.datasets.published import PUBLISHED, Truth, save_text
 
 LAYOUTS = sorted(PUBLISHED)

@@ -8,7 +8,6 @@ import pytest
 from napari_nucleus.datasets import (
     COMMON_TYPES,
     FORMATS,
-    UNKNOWN,
     Source,
     find_types,
     is_held_out,
@@ -17,6 +16,7 @@ from napari_nucleus.datasets import (
 )
 from napari_nucleus.datasets.arrays import PANNUKE_TYPES
 from napari_nucleus.errors import UserError
+from napari_nucleus.nucleus_types import UNKNOWN
 from tests.datasets.published import (
     conic,
     consep,

@@ -15,12 +15,12 @@ from qtpy.QtWidgets import QTableView
 
 from napari_nucleus import checkpoints
 from napari_nucleus.checkpoints import load_checkpoint, save_checkpoint
+from napari_nucleus.metrics.overlap import Overlap
 from napari_nucleus.models import NucleusModel, create_model
 from napari_nucleus.models.registry import _BUILDERS
-from napari_nucleus.overlap import Overlap
+from napari_nucleus.nucleus_types import type_colors
 from napari_nucleus.result import open_result
 from napari_nucleus.slides import open_slide
-from napari_nucleus.types import type_colors
 from napari_nucleus.widgets.layers import image_layer
 from napari_nucleus.widgets.segment import SegmentWidget
 from tests.tissue import TYPES, Decoder, Tissue

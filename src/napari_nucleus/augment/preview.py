@@ -15,8 +15,7 @@ from PIL import Image
 from scipy.ndimage import maximum_filter, minimum_filter
 
 from napari_nucleus.augment.batch import Batch, Crops
-from napari_nucleus.datasets import UNKNOWN
-from napari_nucleus.types import type_colors
+from napari_nucleus.nucleus_types import UNKNOWN, type_colors
 
 _CAPTIONS = ("", "as the network sees it", "horizontal distance", "vertical distance")
 _BLOCKS = 2

@@ -5,13 +5,12 @@ from napari_nucleus.datasets.format import COMMON_TYPES, Format
 from napari_nucleus.datasets.formats import FORMATS
 from napari_nucleus.datasets.labels import read_labels, read_types, type_index
 from napari_nucleus.datasets.loading import find_types, iter_source, load_source
-from napari_nucleus.datasets.sample import UNKNOWN, Sample
+from napari_nucleus.datasets.sample import Sample
 from napari_nucleus.datasets.source import Source, is_held_out
 
 __all__ = [
     "COMMON_TYPES",
     "FORMATS",
-    "UNKNOWN",
     "Format",
     "Sample",
     "Source",

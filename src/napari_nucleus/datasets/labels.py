@@ -8,8 +8,8 @@ import pandas as pd
 import tifffile
 
 from napari_nucleus.datasets.files import read_csv, reading
-from napari_nucleus.datasets.sample import UNKNOWN
 from napari_nucleus.errors import UserError
+from napari_nucleus.nucleus_types import UNKNOWN
 
 
 def read_types(file: Path) -> "pd.Series[str]":

@@ -5,9 +5,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image
 
-UNKNOWN = 255
-"""Type index of a nucleus whose type nobody annotated."""
-
 
 @dataclass(frozen=True)
 class Sample:

@@ -8,8 +8,8 @@ import re
 from napari_nucleus.edits.canvas import Canvas
 from napari_nucleus.edits.edit import Change, Edit, Region
 from napari_nucleus.errors import UserError
+from napari_nucleus.nucleus_types import spare_color
 from napari_nucleus.slides.tiles import Box
-from napari_nucleus.types import spare_color
 
 
 def add_type(canvas: Canvas, name: str, color: str | None = None) -> Edit:

@@ -1,7 +1,11 @@
-"""Colours of nucleus types, the same in the window, the overlay and the exports."""
+"""Nucleus types: the index of an unknown one, and colours that are the same everywhere."""
 
 import itertools
 from collections.abc import Collection, Iterable
+
+UNKNOWN = 255
+"""Type index of a nucleus whose type nobody annotated."""
+
 
 # Types of the data sets that the papers use; inflammation green, malignancy red, as QuPath users
 # know them.

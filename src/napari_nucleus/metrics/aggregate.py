@@ -7,10 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from napari_nucleus.bootstrap import Floats, weighted_mean
-from napari_nucleus.centroids import centroids
-from napari_nucleus.datasets import UNKNOWN
-from napari_nucleus.metrics import (
+from napari_nucleus.metrics.bootstrap import Floats, weighted_mean
+from napari_nucleus.metrics.segmentation import (
     Centroids,
     TypeCounts,
     count_types,
@@ -22,6 +20,7 @@ from napari_nucleus.metrics import (
     score_types,
     weighted_f1,
 )
+from napari_nucleus.nucleus_types import UNKNOWN
 
 # `metrics` pairs centroids within 12 px of this size: 3 µm.
 _PIXEL_UM = 0.25
@@ -231,3 +230,32 @@ def summarize(images: Sequence[ImageScore], types: Sequence[str]) -> dict[str, A
     if "f1" in sets:
         summary["f1"] = dict(zip(types, sets["f1"][0].tolist(), strict=True))
     return summary
+
+
+def centroids(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the labels of an image and their centres.
+
+    Parameters
+    ----------
+    labels
+        Int (H, W), 0 = background; numbers may be missing.
+
+    Returns
+    -------
+    ids
+        Int (N,), ascending.
+    xy
+        Float (N, 2), pixels.
+
+    Examples
+    --------
+    >>> ids, xy = centroids(np.array([[0, 7, 7], [0, 7, 7]]))
+    >>> ids.tolist(), xy.tolist()
+    ([7], [[1.5, 0.5]])
+    """
+    y, x = np.nonzero(labels)
+    of = labels[y, x]
+    count = np.bincount(of)
+    ids = np.flatnonzero(count)
+    sums = (np.bincount(of, axis)[ids] for axis in (x, y))
+    return ids, np.stack([total / count[ids] for total in sums], axis=1)

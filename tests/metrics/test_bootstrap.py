@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap
 
-from napari_nucleus.bootstrap import bootstrap_ci, interval, resample, weighted_mean
+from napari_nucleus.metrics.bootstrap import bootstrap_ci, interval, resample, weighted_mean
 
 VALUES = np.random.default_rng(0).beta(5, 2, 30)
 

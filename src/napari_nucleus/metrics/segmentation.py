@@ -16,9 +16,9 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import cdist
 
-from napari_nucleus.bootstrap import Floats, ratio, weighted_mean
 from napari_nucleus.errors import UserError
-from napari_nucleus.overlap import Ints, Overlap, label_maps
+from napari_nucleus.metrics.bootstrap import Floats, ratio, weighted_mean
+from napari_nucleus.metrics.overlap import Ints, Overlap, label_maps
 
 # Centroids farther apart are not one nucleus; 3 µm at the 0.25 µm per pixel of HoVer-Net.
 RADIUS = 12

@@ -1,0 +1,29 @@
+"""Scores of a segmentation against annotated nuclei, of one image and of many."""
+
+from napari_nucleus.metrics.segmentation import (
+    Centroids,
+    TypeCounts,
+    count_types,
+    match_centroids,
+    mean,
+    mean_iou,
+    mean_panoptic,
+    score_pair,
+    score_panoptic,
+    score_types,
+    weighted_f1,
+)
+
+__all__ = [
+    "Centroids",
+    "TypeCounts",
+    "count_types",
+    "match_centroids",
+    "mean",
+    "mean_iou",
+    "mean_panoptic",
+    "score_pair",
+    "score_panoptic",
+    "score_types",
+    "weighted_f1",
+]
