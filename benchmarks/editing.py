@@ -23,7 +23,7 @@ import numpy as np
 
 from napari_nucleus.edits.session import EditSession
 from napari_nucleus.measure import measure
-from napari_nucleus.result import ResultWriter, open_result
+from napari_nucleus.results import ResultWriter, open_result
 from napari_nucleus.slides import slide_from_arrays
 
 SIDE = 317  # nuclei in a row and in a column

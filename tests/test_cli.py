@@ -15,7 +15,7 @@ from napari_nucleus import checkpoints, sam_weights
 from napari_nucleus.checkpoints import read_card, save_checkpoint
 from napari_nucleus.cli import app
 from napari_nucleus.models import create_model, registry
-from napari_nucleus.result import open_result
+from napari_nucleus.results import open_result
 from tests.tissue import TYPES, Decoder, Tissue, tissue, write_dataset
 
 COMMANDS = ("segment", "export", "evaluate", "train", "models")

@@ -12,7 +12,7 @@ from napari_nucleus.errors import UserError
 from napari_nucleus.inference import Progress, segment, segment_steps
 from napari_nucleus.metrics.overlap import Overlap
 from napari_nucleus.models import create_model
-from napari_nucleus.result import Result, open_result
+from napari_nucleus.results import Result, open_result
 from napari_nucleus.slides import Slide, slide_from_arrays
 from tests.tissue import Decoder, Tissue, tissue
 

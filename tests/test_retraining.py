@@ -15,10 +15,10 @@ from safetensors.torch import load_file
 from napari_nucleus.checkpoints import load_checkpoint, save_checkpoint
 from napari_nucleus.datasets import Sample
 from napari_nucleus.errors import UserError
-from napari_nucleus.export import write_geojson
 from napari_nucleus.models import NucleusModel, create_model, registry
 from napari_nucleus.nucleus_types import UNKNOWN
-from napari_nucleus.result import open_result
+from napari_nucleus.results import open_result
+from napari_nucleus.results.export import write_geojson
 from napari_nucleus.retraining import (
     Retraining,
     interrupted_run,

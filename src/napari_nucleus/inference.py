@@ -14,7 +14,7 @@ from napari_nucleus.devices import pick_device
 from napari_nucleus.errors import UserError
 from napari_nucleus.models import NucleusModel
 from napari_nucleus.nucleus_types import type_colors
-from napari_nucleus.result import Result, ResultWriter
+from napari_nucleus.results import Result, ResultWriter
 from napari_nucleus.slides import Slide, open_slide, slide_from_arrays
 from napari_nucleus.slides.tiles import Box, Grid, Tile, map_stride
 from napari_nucleus.stitching import Stitcher

@@ -7,7 +7,7 @@ from shapely import Polygon, contains_xy
 
 from napari_nucleus.measure import measure
 from napari_nucleus.models import NucleusModel
-from napari_nucleus.result import ResultWriter
+from napari_nucleus.results import ResultWriter
 from napari_nucleus.slides import Slide
 from napari_nucleus.slides.tiles import Grid, Tile
 from napari_nucleus.untyped import Untyped

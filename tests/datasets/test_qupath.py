@@ -11,8 +11,8 @@ import tifffile
 
 from napari_nucleus.datasets import Source, find_types, load_source
 from napari_nucleus.errors import UserError
-from napari_nucleus.export import write_geojson
 from napari_nucleus.nucleus_types import UNKNOWN
+from napari_nucleus.results.export import write_geojson
 from tests.datasets.published import BOXES, area, boxes, pixels, save, save_text
 from tests.edits.folder import squares, write_result
 

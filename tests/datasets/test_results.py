@@ -11,7 +11,7 @@ from napari_nucleus.datasets import Source, find_types, load_source
 from napari_nucleus.errors import UserError
 from napari_nucleus.measure import measure
 from napari_nucleus.nucleus_types import UNKNOWN
-from napari_nucleus.result import ResultWriter
+from napari_nucleus.results import ResultWriter
 from napari_nucleus.slides import open_slide, slide_from_arrays
 from tests.edits.folder import TYPES, squares
 

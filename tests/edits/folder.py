@@ -8,7 +8,7 @@ import pandas as pd
 
 from napari_nucleus.edits.session import EditSession
 from napari_nucleus.measure import measure
-from napari_nucleus.result import Result, ResultWriter, open_result
+from napari_nucleus.results import Result, ResultWriter, open_result
 from napari_nucleus.slides import Slide, slide_from_arrays
 
 TYPES = {"inflammatory": "#3cb44b", "spindle": "#ffb000", "other": "#ff0000"}

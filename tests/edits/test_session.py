@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from napari_nucleus.edits import reviewed_regions
 from napari_nucleus.edits.session import Changed, EditSession
 from napari_nucleus.errors import UserError
 from napari_nucleus.measure import measure
-from napari_nucleus.result import open_result
+from napari_nucleus.results import open_result
+from napari_nucleus.results.journal.reviewed import reviewed_regions
 from napari_nucleus.slides import slide_from_arrays
 from napari_nucleus.slides.tiles import Box
 from tests.edits.folder import MPP, TYPES, picture, squares, write_result

@@ -8,7 +8,7 @@ from PIL import Image
 
 from napari_nucleus.edits.session import EditSession
 from napari_nucleus.inference import segment
-from napari_nucleus.result import Result, open_result
+from napari_nucleus.results import Result, open_result
 from napari_nucleus.slides import open_slide, slide_from_arrays
 from napari_nucleus.widgets import layers
 from napari_nucleus.widgets.layers import image_layer, nuclei_layers, placement, with_overview

@@ -19,7 +19,7 @@ from napari_nucleus.metrics.overlap import Overlap
 from napari_nucleus.models import NucleusModel, create_model
 from napari_nucleus.models.registry import _BUILDERS
 from napari_nucleus.nucleus_types import type_colors
-from napari_nucleus.result import open_result
+from napari_nucleus.results import open_result
 from napari_nucleus.slides import open_slide
 from napari_nucleus.widgets.layers import image_layer
 from napari_nucleus.widgets.segment import SegmentWidget

@@ -38,8 +38,8 @@ def export(
     json: Json = False,
 ) -> None:
     """Write a result for other programs."""
-    from napari_nucleus import export as formats
-    from napari_nucleus.result import open_result
+    from napari_nucleus.results import export as formats
+    from napari_nucleus.results import open_result
 
     writers: dict[str, tuple[Path | None, Callable[[Any, Path], None]]] = {
         "csv": (csv, formats.write_csv),

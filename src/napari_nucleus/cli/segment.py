@@ -13,7 +13,7 @@ from napari_nucleus.errors import UserError
 
 if TYPE_CHECKING:
     from napari_nucleus.models import NucleusModel
-    from napari_nucleus.result import Result
+    from napari_nucleus.results import Result
 
 
 def register(app: typer.Typer) -> None:
@@ -94,8 +94,8 @@ def _segment_one(
     device: str | None,
     taken: set[Path],
 ) -> tuple["Result", Path]:
-    from napari_nucleus.export import write_csv
     from napari_nucleus.inference import segment_steps
+    from napari_nucleus.results.export import write_csv
     from napari_nucleus.slides import open_slide
 
     slide = open_slide(image, mpp)

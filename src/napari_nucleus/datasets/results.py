@@ -9,9 +9,9 @@ import numpy as np
 from napari_nucleus.datasets.files import Layout
 from napari_nucleus.datasets.format import AnnotatedImage, Format, Record
 from napari_nucleus.datasets.source import Source
-from napari_nucleus.edits import reviewed_regions
-from napari_nucleus.edits.edit import Region
-from napari_nucleus.result import Result, open_result
+from napari_nucleus.results import Result, open_result
+from napari_nucleus.results.journal.edit import Region
+from napari_nucleus.results.journal.reviewed import reviewed_regions
 from napari_nucleus.slides import Slide
 from napari_nucleus.slides.tiles import Box
 

@@ -9,11 +9,11 @@ import shapely
 import zarr
 from skimage.draw import line as line_pixels
 
-from napari_nucleus.edits.pixels import PixelChange
-from napari_nucleus.edits.rows import NucleusTable
-from napari_nucleus.edits.state import Notes, State
 from napari_nucleus.errors import UserError
-from napari_nucleus.label_store import CHUNK, read_box, read_pixels
+from napari_nucleus.results.journal.pixels import PixelChange
+from napari_nucleus.results.journal.rows import NucleusTable
+from napari_nucleus.results.journal.state import Notes, State
+from napari_nucleus.results.labels import CHUNK, read_box, read_pixels
 from napari_nucleus.slides import Slide
 from napari_nucleus.slides.tiles import Box
 

@@ -6,9 +6,9 @@ Each returns the edit that makes it, and changes nothing itself.
 import re
 
 from napari_nucleus.edits.canvas import Canvas
-from napari_nucleus.edits.edit import Change, Edit, Region
 from napari_nucleus.errors import UserError
 from napari_nucleus.nucleus_types import spare_color
+from napari_nucleus.results.journal.edit import Change, Edit, Region
 from napari_nucleus.slides.tiles import Box
 
 

@@ -5,12 +5,12 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from napari_nucleus.edits.canvas import Canvas, Points
-from napari_nucleus.edits.edit import Change, Edit
-from napari_nucleus.edits.pixels import PixelChange
-from napari_nucleus.edits.rows import Rows
 from napari_nucleus.edits.shapes import Mask, free_part, join_masks, part_mask
 from napari_nucleus.errors import UserError
 from napari_nucleus.measure import measure
+from napari_nucleus.results.journal.edit import Change, Edit
+from napari_nucleus.results.journal.pixels import PixelChange
+from napari_nucleus.results.journal.rows import Rows
 from napari_nucleus.slides.tiles import Box
 
 # The widest gap that merging fills: a third of a small nucleus.

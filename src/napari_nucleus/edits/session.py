@@ -12,20 +12,20 @@ import pandas as pd
 
 from napari_nucleus.edits import notes_edits, operations
 from napari_nucleus.edits.canvas import Canvas, Points
-from napari_nucleus.edits.edit import Edit, Region
-from napari_nucleus.edits.history import History, Recorded
-from napari_nucleus.edits.journal import Journal, Line
-from napari_nucleus.edits.lock import try_lock
-from napari_nucleus.edits.pixels import PixelChange
 from napari_nucleus.edits.queue import next_to_check
-from napari_nucleus.edits.recovery import settle
-from napari_nucleus.edits.rows import Rows
 from napari_nucleus.edits.shapes import Mask
-from napari_nucleus.edits.state import State
 from napari_nucleus.errors import UserError
 from napari_nucleus.files import write_errors
-from napari_nucleus.label_store import open_labels
-from napari_nucleus.result import open_result
+from napari_nucleus.results import open_result
+from napari_nucleus.results.journal.edit import Edit, Region
+from napari_nucleus.results.journal.history import History, Recorded
+from napari_nucleus.results.journal.journal import Journal, Line
+from napari_nucleus.results.journal.lock import try_lock
+from napari_nucleus.results.journal.pixels import PixelChange
+from napari_nucleus.results.journal.recovery import settle
+from napari_nucleus.results.journal.rows import Rows
+from napari_nucleus.results.journal.state import State
+from napari_nucleus.results.labels import open_labels
 from napari_nucleus.slides import Slide
 from napari_nucleus.slides.tiles import Box
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from napari_nucleus.datasets import Sample, Source, load_source
-from napari_nucleus.edits import reviewed_regions
 from napari_nucleus.errors import UserError
 from napari_nucleus.files import replacing
 from napari_nucleus.nucleus_types import UNKNOWN
+from napari_nucleus.results.journal.reviewed import reviewed_regions
 from napari_nucleus.slides import Slide
 
 FEWEST = 50

@@ -10,7 +10,7 @@ from napari.components import LayerList
 from napari.layers import Image, Labels, Layer
 from napari.utils.colormaps import CyclicLabelColormap, DirectLabelColormap
 
-from napari_nucleus.result import Result
+from napari_nucleus.results import Result
 from napari_nucleus.slides import Slide, slide_from_arrays
 
 # Labels up to this size are one array in memory, because napari paints in no other. The window

@@ -8,7 +8,7 @@ from pathlib import Path
 import platformdirs
 
 from napari_nucleus.errors import UserError
-from napari_nucleus.result import open_result
+from napari_nucleus.results import open_result
 from napari_nucleus.slides import Slide
 
 

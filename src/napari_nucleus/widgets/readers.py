@@ -8,7 +8,7 @@ from napari.layers import Image, Layer
 from napari.utils.notifications import show_error
 
 from napari_nucleus.errors import UserError
-from napari_nucleus.result import Result, open_result
+from napari_nucleus.results import Result, open_result
 from napari_nucleus.slides import open_slide
 from napari_nucleus.widgets.layers import image_layer, nuclei_layers, placement
 

@@ -9,8 +9,8 @@ from qtpy.QtCore import Qt, QUrl
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_nucleus.errors import UserError
-from napari_nucleus.export import write_csv
-from napari_nucleus.result import open_result
+from napari_nucleus.results import open_result
+from napari_nucleus.results.export import write_csv
 from napari_nucleus.widgets.legend import Legend
 
 # Readable on napari's dark and light themes; Qt's own blue is not.

@@ -12,7 +12,7 @@ from napari.layers import Labels
 from napari.qt.threading import GeneratorWorker, create_worker
 
 from napari_nucleus.errors import UserError
-from napari_nucleus.result import Result
+from napari_nucleus.results import Result
 from napari_nucleus.slides import Slide
 from napari_nucleus.widgets.layers import nuclei_layers
 from napari_nucleus.widgets.places import result_folder

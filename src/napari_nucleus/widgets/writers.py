@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from napari_nucleus import export
 from napari_nucleus.errors import UserError
-from napari_nucleus.result import open_result
+from napari_nucleus.results import export, open_result
 
 
 def write_csv(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:

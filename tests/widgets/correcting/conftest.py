@@ -9,7 +9,7 @@ from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
 
 from napari_nucleus.inference import segment
-from napari_nucleus.result import open_result
+from napari_nucleus.results import open_result
 from napari_nucleus.slides import Slide, slide_from_arrays
 from napari_nucleus.widgets.correct import CorrectWidget
 from napari_nucleus.widgets.layers import image_layer, nuclei_layers, placement_of

@@ -19,7 +19,7 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_nucleus.edits.session import EditSession
-from napari_nucleus.result import open_result
+from napari_nucleus.results import open_result
 from napari_nucleus.widgets.correct import CorrectWidget
 from napari_nucleus.widgets.correcting.controller import Correcting
 

@@ -17,7 +17,7 @@ from qtpy.QtWidgets import QFileDialog
 
 from napari_nucleus.edits.session import EditSession
 from napari_nucleus.inference import segment
-from napari_nucleus.result import open_result
+from napari_nucleus.results import open_result
 from napari_nucleus.slides import Slide, open_slide
 from napari_nucleus.widgets.correct import CorrectWidget
 from napari_nucleus.widgets.correcting.opening import open_session

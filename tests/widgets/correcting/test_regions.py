@@ -11,7 +11,7 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 
 from napari_nucleus.inference import segment
-from napari_nucleus.result import Result, open_result
+from napari_nucleus.results import Result, open_result
 from napari_nucleus.slides import slide_from_arrays
 from napari_nucleus.slides.tiles import Box
 from napari_nucleus.widgets import layers

@@ -14,7 +14,7 @@ from pytestqt.qtbot import QtBot
 from napari_nucleus.checkpoints import read_card, save_checkpoint
 from napari_nucleus.inference import segment
 from napari_nucleus.models import create_model, registry
-from napari_nucleus.result import open_result
+from napari_nucleus.results import open_result
 from napari_nucleus.retraining import interrupted_run, loop
 from napari_nucleus.slides import slide_from_arrays
 from napari_nucleus.widgets.layers import image_layer, nuclei_layers, placement_of

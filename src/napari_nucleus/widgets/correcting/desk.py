@@ -8,7 +8,7 @@ from napari.viewer import Viewer
 from qtpy.QtCore import QTimer
 
 from napari_nucleus.edits.session import EditSession
-from napari_nucleus.result import open_result
+from napari_nucleus.results import open_result
 from napari_nucleus.slides.tiles import Box
 from napari_nucleus.widgets.correcting.background import Failure, in_background
 from napari_nucleus.widgets.correcting.controller import Correcting

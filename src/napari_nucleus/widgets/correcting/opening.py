@@ -7,7 +7,7 @@ from napari.layers import Image, Layer
 
 from napari_nucleus.edits.session import EditSession
 from napari_nucleus.errors import UserError
-from napari_nucleus.result import open_result
+from napari_nucleus.results import open_result
 from napari_nucleus.slides import Slide, open_slide
 from napari_nucleus.widgets.layers import result_of
 from napari_nucleus.widgets.source import layer_slide

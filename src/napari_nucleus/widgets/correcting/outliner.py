@@ -13,7 +13,7 @@ from napari_nucleus.edits.shapes import Mask
 from napari_nucleus.errors import UserError
 from napari_nucleus.files import sha256
 from napari_nucleus.prompts import Prompter, window_around
-from napari_nucleus.result import open_result
+from napari_nucleus.results import open_result
 from napari_nucleus.slides.tiles import Box
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import numpy as np
 from napari.layers import Shapes
 
 from napari_nucleus.edits.canvas import Points
-from napari_nucleus.edits.edit import Region
+from napari_nucleus.results.journal.edit import Region
 from napari_nucleus.slides.tiles import Box
 
 _REVIEWED = "#5fd35f"

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from napari.layers import Labels, Layer
 
-from napari_nucleus.edits import reviewed_regions
 from napari_nucleus.errors import UserError
+from napari_nucleus.results.journal.reviewed import reviewed_regions
 from napari_nucleus.widgets.layers import result_of
 
 _JOURNAL = "edits.jsonl"

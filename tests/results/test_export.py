@@ -14,10 +14,9 @@ from PIL import Image
 from skimage.draw import ellipse
 from skimage.morphology import erosion
 
-from napari_nucleus import export
 from napari_nucleus.errors import UserError
 from napari_nucleus.measure import measure
-from napari_nucleus.result import Result, ResultWriter
+from napari_nucleus.results import Result, ResultWriter, export
 
 TYPES = {"inflammatory": "#3cb44b", "spindle": "#ffb000"}
 RGB = {"inflammatory": [60, 180, 75], "spindle": [255, 176, 0]}

@@ -18,8 +18,8 @@ from napari_nucleus.errors import UserError
 from napari_nucleus.files import replacing
 from napari_nucleus.measure import POSITION_COLUMNS, measurement_columns
 from napari_nucleus.measure.outlines import outlines
-from napari_nucleus.result import Result
-from napari_nucleus.result_format import table_schema
+from napari_nucleus.results.reader import Result
+from napari_nucleus.results.schema import table_schema
 
 # Labels are read in blocks of this side, so that memory does not grow with the slide.
 _BLOCK = 2048

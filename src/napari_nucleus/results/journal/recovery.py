@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from napari_nucleus.edits.history import History
-from napari_nucleus.edits.journal import Journal
-from napari_nucleus.edits.lock import try_lock
-from napari_nucleus.edits.state import Notes
 from napari_nucleus.files import write_errors
-from napari_nucleus.label_store import open_labels
+from napari_nucleus.results.journal.history import History
+from napari_nucleus.results.journal.journal import Journal
+from napari_nucleus.results.journal.lock import try_lock
+from napari_nucleus.results.journal.state import Notes
+from napari_nucleus.results.labels import open_labels
 
 
 def recover(folder: Path) -> None:

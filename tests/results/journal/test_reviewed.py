@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from napari_nucleus.edits import reviewed_regions
-from napari_nucleus.edits.edit import Change, Edit
-from napari_nucleus.edits.journal import Journal
-from napari_nucleus.edits.state import State
+from napari_nucleus.results.journal.edit import Change, Edit
+from napari_nucleus.results.journal.journal import Journal
+from napari_nucleus.results.journal.reviewed import reviewed_regions
+from napari_nucleus.results.journal.state import State
 from tests.edits.folder import TYPES, squares, write_result
 
 FIRST, SECOND = (0, 0, 40, 30), (50, 10, 80, 48)

@@ -17,7 +17,7 @@ from ome_zarr_models.v05.coordinate_transformations import VectorScale
 
 from napari_nucleus.errors import UserError
 from napari_nucleus.measure import measure
-from napari_nucleus.result import Result, ResultWriter, open_result
+from napari_nucleus.results import Result, ResultWriter, open_result
 
 TYPES = {"inflammatory": "#3cb44b", "other": "#ff0000"}
 RUN = {

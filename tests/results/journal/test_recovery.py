@@ -12,10 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 import zarr
 
-from napari_nucleus.edits import lock, reviewed_regions
 from napari_nucleus.edits.session import EditSession
 from napari_nucleus.errors import UserError
-from napari_nucleus.result import ResultWriter, open_result
+from napari_nucleus.results import ResultWriter, open_result
+from napari_nucleus.results.journal import lock
+from napari_nucleus.results.journal.reviewed import reviewed_regions
 from tests.edits.folder import RUN, TYPES, check_same, open_session, snapshot, squares, write_result
 
 LABELS = squares(600, 58)  # two levels, two chunks

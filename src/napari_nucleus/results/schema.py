@@ -9,6 +9,10 @@ from napari_nucleus.measure import POSITION_COLUMNS, measurement_columns
 FORMAT = 1
 """Version of the format; raised when what an earlier version wrote is read in another way."""
 
+ROW_GROUP = 50_000
+"""Nuclei that the table keeps together: a tile has hundreds, and row groups that small would make a
+large and slow file."""
+
 
 class SourceInfo(TypedDict):
     """The image: path (None for a layer without a file), hash, size in level-0 px, µm/px."""

@@ -9,11 +9,11 @@ from typing import Any, Self
 import pandas as pd
 import pyarrow.parquet as pq
 
-from napari_nucleus.edits.edit import Edit, Region
-from napari_nucleus.edits.history import History
-from napari_nucleus.edits.journal import Journal
-from napari_nucleus.edits.rows import NucleusTable
 from napari_nucleus.files import replacing
+from napari_nucleus.results.journal.edit import Edit, Region
+from napari_nucleus.results.journal.history import History
+from napari_nucleus.results.journal.journal import Journal
+from napari_nucleus.results.journal.rows import NucleusTable
 
 _KEY = b"napari_nucleus"
 

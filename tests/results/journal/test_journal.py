@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_nucleus.edits.edit import Change, Edit
-from napari_nucleus.edits.history import History
-from napari_nucleus.edits.journal import Journal
-from napari_nucleus.edits.pixels import PixelChange
 from napari_nucleus.errors import UserError
+from napari_nucleus.results.journal.edit import Change, Edit
+from napari_nucleus.results.journal.history import History
+from napari_nucleus.results.journal.journal import Journal
+from napari_nucleus.results.journal.pixels import PixelChange
 
 
 def mark(count: int) -> Edit:

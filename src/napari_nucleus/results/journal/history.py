@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from napari_nucleus.edits.edit import Edit
-from napari_nucleus.edits.journal import Journal, Line
-from napari_nucleus.edits.pixels import PixelChange
 from napari_nucleus.errors import UserError
+from napari_nucleus.results.journal.edit import Edit
+from napari_nucleus.results.journal.journal import Journal, Line
+from napari_nucleus.results.journal.pixels import PixelChange
 
 
 class Recorded(NamedTuple):

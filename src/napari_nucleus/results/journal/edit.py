@@ -4,8 +4,8 @@ from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any, Generic, NamedTuple, Self, TypeVar
 
-from napari_nucleus.edits.pixels import PixelChange
-from napari_nucleus.edits.rows import Rows, rows_from_json, rows_to_json
+from napari_nucleus.results.journal.pixels import PixelChange
+from napari_nucleus.results.journal.rows import Rows, rows_from_json, rows_to_json
 
 T = TypeVar("T")
 

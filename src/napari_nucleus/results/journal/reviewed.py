@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from napari_nucleus.edits.edit import Region
-from napari_nucleus.edits.history import History
-from napari_nucleus.edits.journal import Journal
-from napari_nucleus.edits.state import Notes
+from napari_nucleus.results.journal.edit import Region
+from napari_nucleus.results.journal.history import History
+from napari_nucleus.results.journal.journal import Journal
+from napari_nucleus.results.journal.state import Notes
 
 
 def reviewed_regions(path: Path) -> list[Region]:

@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_nucleus.edits.pixels import PixelChange
-from napari_nucleus.label_store import build_pyramid, create_labels, open_labels, write_box
+from napari_nucleus.results.journal.pixels import PixelChange
+from napari_nucleus.results.labels import build_pyramid, create_labels, open_labels, write_box
 from napari_nucleus.slides.tiles import Box
 
 HIGHEST = np.iinfo(np.int32).max

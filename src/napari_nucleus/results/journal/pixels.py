@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 import zarr
 
-from napari_nucleus.label_store import read_pixels, write_pixels
+from napari_nucleus.results.labels import read_pixels, write_pixels
 from napari_nucleus.slides.tiles import Box
 
 

@@ -1,0 +1,175 @@
+"""The result folder `<stem>.nucleus`: labels, table, provenance and edits of one segmentation.
+
+- `labels.zarr`: OME-Zarr 0.5, multiscale, int32 (y, x), 0 = background, chunks of 512;
+- `nuclei.parquet`: one row per nucleus;
+- `run.json`: what was segmented, by which model, how (`Run`);
+- `edits.jsonl`: corrections by hand, appended one by one.
+
+What is read here is the corrected state, whether or not the table has been saved since.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+
+import dask.array as da
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import zarr
+
+from napari_nucleus.errors import UserError
+from napari_nucleus.results.journal.recovery import recover
+from napari_nucleus.results.journal.state import State, has_edits
+from napari_nucleus.results.labels import (
+    open_labels,
+    read_box,
+)
+from napari_nucleus.results.schema import FORMAT, ROW_GROUP, Run, table_schema
+from napari_nucleus.slides import Slide, open_slide
+
+
+@dataclass(frozen=True)
+class Result:
+    """A result folder, read as it is needed.
+
+    Attributes
+    ----------
+    path
+        The folder.
+    run
+        Contents of `run.json`; `types` and `counts` are those of the corrected nuclei.
+    levels
+        The labels as stored, largest level first; each level takes every second pixel of the one
+        above.
+    """
+
+    path: Path
+    run: Run
+    levels: tuple[zarr.Array, ...] = field(repr=False)
+
+    @property
+    def mpp(self) -> float | None:
+        """µm per level-0 pixel, None where not known."""
+        return self.run["source"]["mpp"]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in level-0 pixels."""
+        height, width = self.levels[0].shape
+        return height, width
+
+    @property
+    def types(self) -> dict[str, str]:
+        """Name to colour ``"#rrggbb"`` of every type."""
+        return self.run["types"]
+
+    @cached_property
+    def labels(self) -> tuple[da.Array, ...]:
+        """Lazy (H, W) int32 labels of every level, largest first."""
+        # Names of their own: dask derives one from the path, under which napari's cache would
+        # still hold the chunks of a result that was replaced.
+        return tuple(da.from_zarr(level, name=False) for level in self.levels)
+
+    def read_labels(self, x: int, y: int, width: int, height: int, level: int = 0) -> np.ndarray:
+        """Return (height, width) int32 labels of a box in that level's pixels.
+
+        Raises
+        ------
+        IndexError
+            If the box leaves the image.
+        UserError
+            If the labels are damaged.
+        """
+        with _read_errors(self.path):
+            return read_box(self.levels[level], x, y, width, height)
+
+    def table(self) -> pd.DataFrame:
+        """Return the nuclei, one row each (see `ResultWriter.append` for the columns)."""
+        with _read_errors(self.path):
+            return self._nuclei().to_pandas()
+
+    def tables(self, rows: int = ROW_GROUP) -> Iterator[pd.DataFrame]:
+        """Yield the nuclei in pieces of at most so many rows."""
+        with _read_errors(self.path):
+            if has_edits(self.path):
+                batches = self._nuclei().to_batches(rows)
+                yield from (batch.to_pandas() for batch in batches)
+                return
+            with pq.ParquetFile(self.path / "nuclei.parquet") as file:
+                for batch in file.iter_batches(rows):
+                    yield batch.to_pandas()
+
+    def _nuclei(self) -> pa.Table:
+        if has_edits(self.path):
+            return State.replay(self.path, self.types).table.arrow()
+        return pq.read_table(self.path / "nuclei.parquet")
+
+    def open_image(self) -> Slide:
+        """Open the image that was segmented; all of the file is read once, to know it again.
+
+        Raises
+        ------
+        UserError
+            If it came from a layer without a file, has moved or is another one.
+        """
+        path = self.run["source"]["path"]
+        if path is None:
+            raise UserError(
+                f"{self.path} was made from a layer without a file: save the layer as an image "
+                "and segment that."
+            )
+        try:
+            slide = open_slide(path, mpp=self.mpp)
+        except UserError as error:
+            raise UserError(
+                f"{self.path} was made from {path}, which cannot be opened any more ({error}): "
+                "put the image back there."
+            ) from error
+        if slide.shape != self.shape or slide.digest() != self.run["source"]["sha256"]:
+            raise UserError(f"{path} is not the image that {self.path} was made from.")
+        return slide
+
+
+def open_result(path: str | PathLike[str]) -> Result:
+    """Open a result folder.
+
+    Raises
+    ------
+    UserError
+        If there is none, it is damaged, or it was made by a later version.
+    """
+    path = Path(path)
+    if not (path / "run.json").is_file():
+        raise UserError(f"{path} is not a result folder: segment an image to make one.")
+    with _read_errors(path):
+        run = json.loads((path / "run.json").read_text(encoding="utf-8"))
+        stored_format = run["format"]
+    if stored_format > FORMAT:
+        raise UserError(f"{path} was made by a later version: update napari-nucleus.")
+    with _read_errors(path):
+        if missing := Run.__required_keys__ - run.keys():
+            raise ValueError(f"run.json lacks {', '.join(sorted(missing))}")
+        levels = open_labels(path / "labels.zarr")
+        schema = pq.read_schema(path / "nuclei.parquet")
+        if missing := set(table_schema(run["source"]["mpp"]).names) - set(schema.names):
+            raise ValueError(f"nuclei.parquet lacks {', '.join(sorted(missing))}")
+        if has_edits(path):
+            recover(path)
+            state = State.replay(path, run["types"])
+            run |= {"types": state.notes.types, "counts": state.counts()}
+    return Result(path, run, levels)
+
+
+@contextmanager
+def _read_errors(path: Path) -> Iterator[None]:
+    """Tell the user when a result cannot be read."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise UserError(f"{path} is damaged ({error}): segment the image again.") from error
