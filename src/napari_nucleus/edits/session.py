@@ -10,9 +10,9 @@ from typing import Self
 import numpy as np
 import pandas as pd
 
-from napari_nucleus.edits import notes_edits, operations
+from napari_nucleus.edits import annotations, operations
 from napari_nucleus.edits.canvas import Canvas, Points
-from napari_nucleus.edits.queue import next_to_check
+from napari_nucleus.edits.review_queue import next_to_check
 from napari_nucleus.edits.shapes import Mask
 from napari_nucleus.errors import UserError
 from napari_nucleus.files import write_errors
@@ -251,27 +251,27 @@ class EditSession:
 
     def add_type(self, name: str, color: str | None = None) -> None:
         """Add a type, in a colour of its own if none is given."""
-        self._do(notes_edits.add_type, name, color)
+        self._do(annotations.add_type, name, color)
 
     def rename_type(self, name: str, new: str) -> None:
         """Rename a type."""
-        self._do(notes_edits.rename_type, name, new)
+        self._do(annotations.rename_type, name, new)
 
     def recolor_type(self, name: str, color: str) -> None:
         """Give a type another colour."""
-        self._do(notes_edits.recolor_type, name, color)
+        self._do(annotations.recolor_type, name, color)
 
     def remove_type(self, name: str) -> None:
         """Remove a type that no nucleus has."""
-        self._do(notes_edits.remove_type, name)
+        self._do(annotations.remove_type, name)
 
     def mark_reviewed(self, region: Region) -> None:
         """Mark a region as one in which every nucleus has been seen."""
-        self._do(notes_edits.mark_reviewed, region)
+        self._do(annotations.mark_reviewed, region)
 
     def unmark_reviewed(self, x: float, y: float) -> None:
         """Take the mark off the region at a point."""
-        self._do(notes_edits.unmark_reviewed, x, y)
+        self._do(annotations.unmark_reviewed, x, y)
 
     # Back and forth
 

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from napari_nucleus.edits.queue import next_to_check
+from napari_nucleus.edits.review_queue import next_to_check
 
 
 def nuclei(count: int = 200, seed: int = 0) -> pd.DataFrame:
