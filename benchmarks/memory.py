@@ -17,8 +17,8 @@ import numpy as np
 import tifffile
 from skimage.data import immunohistochemistry
 
-from napari_nucleus.checkpoints import DEFAULT_MODEL
 from napari_nucleus.inference import segment_steps
+from napari_nucleus.weights.store import DEFAULT_MODEL
 
 TILE = 512
 MPP = 0.25  # of a 40x scan, the most usual; the picture itself has about 0.5

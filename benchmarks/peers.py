@@ -30,14 +30,15 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from napari_nucleus.checkpoints import DEFAULT_MODEL, load_checkpoint
 from napari_nucleus.datasets import Sample, Source, load_source
 from napari_nucleus.files import sha256
 from napari_nucleus.inference import segment
 from napari_nucleus.metrics import mean, score_pair
 from napari_nucleus.metrics.bootstrap import bootstrap_ci
 from napari_nucleus.models import NucleusModel
+from napari_nucleus.models.checkpoints import load_checkpoint
 from napari_nucleus.slides import slide_from_arrays
+from napari_nucleus.weights.store import DEFAULT_MODEL
 
 Segment = Callable[[np.ndarray, float], np.ndarray]
 Scores = dict[str, list[dict[str, float]]]

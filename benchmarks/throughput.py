@@ -13,9 +13,10 @@ from pathlib import Path
 
 import torch
 
-from napari_nucleus.checkpoints import DEFAULT_MODEL, load_checkpoint
 from napari_nucleus.inference import segment
+from napari_nucleus.models.checkpoints import load_checkpoint
 from napari_nucleus.slides import open_slide
+from napari_nucleus.weights.store import DEFAULT_MODEL
 
 
 def main() -> None:

@@ -17,10 +17,11 @@ from napari.viewer import Viewer
 from qtpy.QtCore import QDeadlineTimer
 from qtpy.QtWidgets import QWidget
 
-from napari_nucleus.checkpoints import DEFAULT_MODEL, load_checkpoint
 from napari_nucleus.inference import segment
+from napari_nucleus.models.checkpoints import load_checkpoint
 from napari_nucleus.slides import open_slide
 from napari_nucleus.slides.tiles import Box
+from napari_nucleus.weights.store import DEFAULT_MODEL
 from napari_nucleus.widgets.correct import CorrectWidget
 from napari_nucleus.widgets.correcting.controller import Correcting
 from napari_nucleus.widgets.correcting.outliner import Outline

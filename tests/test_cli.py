@@ -11,11 +11,13 @@ import tifffile
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from napari_nucleus import checkpoints, sam_weights
-from napari_nucleus.checkpoints import read_card, save_checkpoint
 from napari_nucleus.cli import app
 from napari_nucleus.models import create_model, registry
+from napari_nucleus.models.checkpoints import save_checkpoint
 from napari_nucleus.results import open_result
+from napari_nucleus.weights import sam as sam_weights
+from napari_nucleus.weights import store
+from napari_nucleus.weights.store import read_card
 from tests.tissue import TYPES, Decoder, Tissue, tissue, write_dataset
 
 COMMANDS = ("segment", "export", "evaluate", "train", "models")
@@ -335,7 +337,7 @@ def test_train_tells_what_to_do(
 def test_models_lists_architectures_and_weights(
     tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checkpoints, "trained_dir", lambda: weights.parent)
+    monkeypatch.setattr(store, "trained_dir", lambda: weights.parent)
     found = answer("models")
     assert "histonext_tiny" in found["architectures"]
     entry = next(entry for entry in found["weights"] if entry["name"] == "decoder")

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from napari_nucleus.augment import Batch
-from napari_nucleus.checkpoints import load_checkpoint, save_checkpoint
 from napari_nucleus.errors import UserError
 from napari_nucleus.models import create_model
+from napari_nucleus.models.checkpoints import load_checkpoint, save_checkpoint
 from napari_nucleus.models.eunet3plus import UNet3Plus
 from napari_nucleus.models.unet3plus import MaxBlurPool, conv_unit
 from napari_nucleus.recipe import Recipe

@@ -21,10 +21,10 @@ from napari_nucleus.cellgraph import (
     pool_nuclei,
     sentences,
 )
-from napari_nucleus.checkpoints import load_checkpoint, save_checkpoint
 from napari_nucleus.errors import UserError
 from napari_nucleus.losses import class_focal, distillation
 from napari_nucleus.models import create_model
+from napari_nucleus.models.checkpoints import load_checkpoint, save_checkpoint
 from napari_nucleus.models.clip import SMALL, UNTRAINED, build_clip, load_clip
 from napari_nucleus.models.complexity import complexity
 from napari_nucleus.models.msanet import MSANet

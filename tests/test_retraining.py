@@ -12,10 +12,10 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from napari_nucleus.checkpoints import load_checkpoint, save_checkpoint
 from napari_nucleus.datasets import Sample
 from napari_nucleus.errors import UserError
 from napari_nucleus.models import NucleusModel, create_model, registry
+from napari_nucleus.models.checkpoints import load_checkpoint, save_checkpoint
 from napari_nucleus.nucleus_types import UNKNOWN
 from napari_nucleus.results import open_result
 from napari_nucleus.results.export import write_geojson

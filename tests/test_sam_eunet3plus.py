@@ -8,16 +8,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from napari_nucleus import sam_weights
-from napari_nucleus.checkpoints import load_checkpoint, read_card, save_checkpoint
 from napari_nucleus.errors import UserError
 from napari_nucleus.features import FeatureCache
 from napari_nucleus.models import create_model
+from napari_nucleus.models.checkpoints import load_checkpoint, save_checkpoint
 from napari_nucleus.models.eunet3plus import SamUNet3Plus
 from napari_nucleus.models.sam import FrozenSam, SamGuide
 from napari_nucleus.recipe import Phase, Recipe
-from napari_nucleus.sam_weights import SAM_WEIGHTS
 from napari_nucleus.training import train
+from napari_nucleus.weights import sam as sam_weights
+from napari_nucleus.weights.sam import SAM_WEIGHTS
+from napari_nucleus.weights.store import read_card
 from tests.small_sam import small_sam
 from tests.tissue import tissue, write_dataset
 

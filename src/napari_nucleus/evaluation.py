@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from napari_nucleus.checkpoints import DEFAULT_MODEL
 from napari_nucleus.datasets import Sample, Source, load_source, read_labels, read_types, type_index
 from napari_nucleus.errors import UserError
 from napari_nucleus.metrics.aggregate import ImageScore, Nuclei, score_image
 from napari_nucleus.results import Result, open_result
 from napari_nucleus.score_report import report
 from napari_nucleus.slides import slide_from_arrays
+from napari_nucleus.weights.store import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from napari_nucleus.models import NucleusModel
@@ -149,8 +149,8 @@ def _of_model(
     model: "str | Path | NucleusModel | None", sources: Sequence[Source], device: str | None
 ) -> tuple[Sequence[str], int, Iterator[ImageScore]]:
     """Return the types that are scored, how many images there are, and their scores."""
-    from napari_nucleus.checkpoints import load_checkpoint
     from napari_nucleus.models import NucleusModel
+    from napari_nucleus.models.checkpoints import load_checkpoint
 
     network = model if isinstance(model, NucleusModel) else load_checkpoint(model or DEFAULT_MODEL)
     # all of it at once: what is wrong with the last image is told before hours of work

@@ -1,4 +1,4 @@
-"""Files: where a user's weights lie, what a file holds, and writing it whole or not at all."""
+"""Files: what one holds, and writing it whole or not at all."""
 
 import hashlib
 import os
@@ -7,14 +7,7 @@ from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 
-import platformdirs
-
 from napari_nucleus.errors import UserError
-
-
-def trained_dir() -> Path:
-    """Return the folder in which a user's own weights are found by name."""
-    return platformdirs.user_data_path("napari-nucleus") / "models"
 
 
 def sha256(path: Path) -> str:

@@ -10,8 +10,8 @@ from napari.utils.notifications import notification_manager
 from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
 
-from napari_nucleus.checkpoints import save_checkpoint
 from napari_nucleus.models import NucleusModel
+from napari_nucleus.models.checkpoints import save_checkpoint
 from napari_nucleus.models.registry import _BUILDERS
 from napari_nucleus.widgets.segment import SegmentWidget
 from tests.tissue import Decoder, Tissue, tissue

@@ -9,10 +9,10 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog
 
-from napari_nucleus import sam_weights
-from napari_nucleus.checkpoints import save_checkpoint
 from napari_nucleus.errors import UserError
 from napari_nucleus.models import create_model
+from napari_nucleus.models.checkpoints import save_checkpoint
+from napari_nucleus.weights import sam as sam_weights
 from napari_nucleus.widgets.boxes import ImageBox, ModelBox, MppBox
 
 Told = Callable[[], list[str]]

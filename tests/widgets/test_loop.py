@@ -15,9 +15,10 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QWidget
 
-from napari_nucleus.checkpoints import DEFAULT_MODEL, load_checkpoint
+from napari_nucleus.models.checkpoints import load_checkpoint
 from napari_nucleus.results import open_result
 from napari_nucleus.slides.examples import colon
+from napari_nucleus.weights.store import DEFAULT_MODEL
 from napari_nucleus.widgets.correct import CorrectWidget
 from napari_nucleus.widgets.segment import SegmentWidget
 from napari_nucleus.widgets.train import TrainWidget

@@ -13,10 +13,9 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QTableView
 
-from napari_nucleus import checkpoints
-from napari_nucleus.checkpoints import load_checkpoint, save_checkpoint
 from napari_nucleus.metrics.overlap import Overlap
-from napari_nucleus.models import NucleusModel, create_model
+from napari_nucleus.models import NucleusModel, checkpoints, create_model
+from napari_nucleus.models.checkpoints import load_checkpoint, save_checkpoint
 from napari_nucleus.models.registry import _BUILDERS
 from napari_nucleus.nucleus_types import type_colors
 from napari_nucleus.results import open_result

@@ -10,8 +10,8 @@ from napari.layers import Image
 from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
 
-from napari_nucleus.checkpoints import save_checkpoint
 from napari_nucleus.inference import predict_image
+from napari_nucleus.models.checkpoints import save_checkpoint
 from napari_nucleus.models.registry import _BUILDERS
 from napari_nucleus.widgets.segment import SegmentWidget
 from tests.graph_decoder import GraphDecoder

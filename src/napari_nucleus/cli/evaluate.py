@@ -7,10 +7,10 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from napari_nucleus.checkpoints import DEFAULT_MODEL
 from napari_nucleus.cli.app import Json, ManyData
 from napari_nucleus.cli.console import out, print_json, progress, say
 from napari_nucleus.score_figure import SCORES, write_figure
+from napari_nucleus.weights.store import DEFAULT_MODEL
 
 _NAMES = {
     "dice": "Dice",

@@ -7,12 +7,11 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from napari_nucleus.checkpoints import find_checkpoint, list_checkpoints, read_card
 from napari_nucleus.cli.app import Json, complain
 from napari_nucleus.cli.console import out, print_json, say
 from napari_nucleus.errors import UserError
-from napari_nucleus.files import trained_dir
-from napari_nucleus.sam_weights import SAM_WEIGHTS, missing_sam
+from napari_nucleus.weights.sam import SAM_WEIGHTS, missing_sam
+from napari_nucleus.weights.store import find_checkpoint, list_checkpoints, read_card, trained_dir
 
 _TYPES = 5
 """Types of the datasets that the published figures are for."""

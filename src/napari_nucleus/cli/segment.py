@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_nucleus.checkpoints import DEFAULT_MODEL
 from napari_nucleus.cli.app import Device, Json, complain
 from napari_nucleus.cli.console import print_json, progress, say
 from napari_nucleus.errors import UserError
+from napari_nucleus.weights.store import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from napari_nucleus.models import NucleusModel
@@ -51,7 +51,7 @@ def segment(
     every image. An image that fails does not keep the others from being done; the exit status
     tells.
     """
-    from napari_nucleus.checkpoints import load_checkpoint
+    from napari_nucleus.models.checkpoints import load_checkpoint
 
     network = load_checkpoint(model)
     done: list[dict[str, Any]] = []

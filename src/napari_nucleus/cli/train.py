@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_nucleus.checkpoints import read_card
 from napari_nucleus.cli.app import Json, ManyData
 from napari_nucleus.cli.console import err, print_json, progress, say
 from napari_nucleus.errors import UserError
+from napari_nucleus.weights.store import read_card
 
 if TYPE_CHECKING:
     from napari_nucleus.training import Step
@@ -61,7 +61,7 @@ def train(
     On several GPUs or machines: torchrun --nproc-per-node 2 -m napari_nucleus train …
     """
     from napari_nucleus import training
-    from napari_nucleus.checkpoints import load_checkpoint
+    from napari_nucleus.models.checkpoints import load_checkpoint
     from napari_nucleus.recipe import Recipe, load_recipe
     from napari_nucleus.training.fabric import is_leader
 

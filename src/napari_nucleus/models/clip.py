@@ -30,8 +30,8 @@ from torch.func import functional_call
 
 from napari_nucleus.errors import UserError
 from napari_nucleus.files import sha256 as file_sha256
-from napari_nucleus.files import trained_dir
-from napari_nucleus.models.hub import fetch_weights
+from napari_nucleus.weights.hub import fetch_weights
+from napari_nucleus.weights.store import trained_dir
 
 UNTRAINED = "untrained-seed0"
 """Name of the weights that are made where there are none."""

@@ -4,7 +4,7 @@ Paper: "SAM guided task-specific enhanced nuclei segmentation in digital patholo
 repository, CVPR-KIT/SAM-Guided-Enhanced-Nuclei-Segmentation, names it): U-Net 3+ (Huang et al.,
 ICASSP 2020) with gated linear units (Dauphin et al., ICML 2017), whose bottleneck the Enhanced
 Fusion Block fuses with the image embedding of the Segment Anything Model (Kirillov et al., ICCV
-2023). No weights are published; SAM's: see `napari_nucleus.sam_weights`.
+2023). No weights are published; SAM's: see `napari_nucleus.weights.sam`.
 
 Settled, with the authors' released code, where the paper is silent:
 

@@ -44,8 +44,8 @@ from torch import Tensor, nn
 from napari_nucleus.errors import UserError
 from napari_nucleus.instances import HOVER, hover_instances
 from napari_nucleus.models.base import NucleusModel
-from napari_nucleus.models.hub import fetch_weights
 from napari_nucleus.models.registry import register_model
+from napari_nucleus.weights.hub import fetch_weights
 
 ENCODERS = {
     "histonext_atto": "convnext_atto.d2_in1k",

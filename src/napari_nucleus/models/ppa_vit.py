@@ -22,7 +22,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from napari_nucleus.errors import UserError
-from napari_nucleus.models.hub import fetch_weights
+from napari_nucleus.weights.hub import fetch_weights
 
 PATCH = 16
 """Side of a token in pixels."""

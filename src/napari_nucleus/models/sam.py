@@ -2,7 +2,7 @@
 
 Papers: Kirillov et al. "Segment anything", ICCV 2023; Zhang et al. "Faster Segment Anything:
 towards lightweight SAM for mobile applications" (MobileSAM), 2023. Code and weights: Apache-2.0.
-The weights do not ship; `napari_nucleus.sam_weights` knows them.
+The weights do not ship; `napari_nucleus.weights.sam` knows them.
 
 ViT-B, L and H are `segment_anything`'s own. MobileSAM (``vit_t``) is its prompt encoder and mask
 decoder behind a TinyViT, whose embedding has the same shape.
@@ -29,12 +29,7 @@ from napari_nucleus.devices import autocast_dtype
 from napari_nucleus.errors import UserError
 from napari_nucleus.features import FeatureCache
 from napari_nucleus.models.tinyvit import TinyViTEncoder, rename_weights
-from napari_nucleus.sam_weights import (
-    SAM_WEIGHTS,
-    check_sam,
-    find_sam,
-    find_sam_by_sha256,
-)
+from napari_nucleus.weights.sam import SAM_WEIGHTS, check_sam, find_sam, find_sam_by_sha256
 
 SIDE = 1024
 """Side of the images that SAM takes, in pixels."""

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from napari_nucleus.checkpoints import DEFAULT_MODEL
 from napari_nucleus.recipe import Phase, Recipe
+from napari_nucleus.weights.store import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from napari_nucleus.models import NucleusModel

@@ -11,12 +11,12 @@ from typing import Any, Self, TypeVar
 
 import torch
 
-from napari_nucleus.checkpoints import load_checkpoint, read_card, save_checkpoint
 from napari_nucleus.curves import draw_curves
 from napari_nucleus.datasets import Sample, Source
 from napari_nucleus.errors import UserError
 from napari_nucleus.fitting import fit_steps
 from napari_nucleus.models import NucleusModel
+from napari_nucleus.models.checkpoints import load_checkpoint, save_checkpoint
 from napari_nucleus.recipe import Recipe
 from napari_nucleus.retraining.job import PATCH, Retraining
 from napari_nucleus.retraining.judgement import (
@@ -45,6 +45,7 @@ from napari_nucleus.training.plan import plan
 from napari_nucleus.training.run import Run
 from napari_nucleus.training.split import count_images, count_tiles
 from napari_nucleus.validation import validate
+from napari_nucleus.weights.store import read_card
 
 T = TypeVar("T")
 

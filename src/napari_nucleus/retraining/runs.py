@@ -11,10 +11,10 @@ import platformdirs
 from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
-from napari_nucleus.checkpoints import list_checkpoints
 from napari_nucleus.errors import UserError
-from napari_nucleus.files import replacing, trained_dir, write_errors
+from napari_nucleus.files import replacing, write_errors
 from napari_nucleus.retraining.job import Retraining
+from napari_nucleus.weights.store import list_checkpoints, trained_dir
 
 SAMPLES = "samples.npz"
 """What a run learns from and is judged by."""

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from napari_nucleus.checkpoints import save_checkpoint
 from napari_nucleus.errors import UserError
 from napari_nucleus.files import replacing, write_errors
 from napari_nucleus.models import NucleusModel
+from napari_nucleus.models.checkpoints import save_checkpoint
 from napari_nucleus.training.progress import Step
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import torch
 
-from napari_nucleus.checkpoints import load_checkpoint, save_checkpoint
 from napari_nucleus.curves import draw_curves
 from napari_nucleus.datasets import Source, find_types
 from napari_nucleus.errors import UserError
 from napari_nucleus.fitting import fit_instances
 from napari_nucleus.models import NucleusModel, create_model
+from napari_nucleus.models.checkpoints import load_checkpoint, save_checkpoint
 from napari_nucleus.recipe import Recipe
 from napari_nucleus.training.fabric import start_fabric
 from napari_nucleus.training.folder import RunFolder

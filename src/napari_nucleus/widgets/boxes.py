@@ -8,14 +8,9 @@ from napari.utils.notifications import show_error
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QFileDialog
 
-from napari_nucleus.checkpoints import (
-    DEFAULT_MODEL,
-    find_checkpoint,
-    list_checkpoints,
-    read_card,
-)
 from napari_nucleus.errors import UserError
-from napari_nucleus.sam_weights import missing_sam
+from napari_nucleus.weights.sam import missing_sam
+from napari_nucleus.weights.store import DEFAULT_MODEL, find_checkpoint, list_checkpoints, read_card
 from napari_nucleus.widgets.layers import result_of
 
 WIDTH = 310

@@ -125,8 +125,8 @@ def segmentation(job: Job, switch: Switch) -> Generator["Progress", None, Outcom
 
 
 def _steps(job: Job, switch: Switch) -> Generator["Progress", None, Outcome]:
-    from napari_nucleus.checkpoints import load_checkpoint
     from napari_nucleus.inference import segment_steps
+    from napari_nucleus.models.checkpoints import load_checkpoint
 
     model = load_checkpoint(job.model)
     for module in model.modules():

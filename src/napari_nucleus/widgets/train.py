@@ -20,11 +20,11 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_nucleus.checkpoints import list_checkpoints
 from napari_nucleus.errors import UserError
 from napari_nucleus.results import open_result
 from napari_nucleus.retraining import interrupted_run, new_run, read_job
 from napari_nucleus.slides import Slide
+from napari_nucleus.weights.store import list_checkpoints
 from napari_nucleus.widgets.boxes import WIDTH
 from napari_nucleus.widgets.layers import result_of
 from napari_nucleus.widgets.segmentation import devices

@@ -13,9 +13,9 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QMessageBox
 
-from napari_nucleus import sam_weights
 from napari_nucleus.models import sam as sam_model
 from napari_nucleus.models.sam import FrozenSam
+from napari_nucleus.weights import sam as sam_weights
 from napari_nucleus.widgets.correct import CorrectWidget
 from napari_nucleus.widgets.correcting import outliner
 from tests.small_sam import small_sam

@@ -8,8 +8,8 @@ import torch
 from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
 
-from napari_nucleus.checkpoints import save_checkpoint
 from napari_nucleus.models import create_model, registry
+from napari_nucleus.models.checkpoints import save_checkpoint
 from napari_nucleus.retraining import judgement
 from napari_nucleus.widgets.train import TrainWidget
 from tests.edits.folder import picture

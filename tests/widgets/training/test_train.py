@@ -11,12 +11,13 @@ import torch
 from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
 
-from napari_nucleus.checkpoints import read_card, save_checkpoint
 from napari_nucleus.inference import segment
 from napari_nucleus.models import create_model, registry
+from napari_nucleus.models.checkpoints import save_checkpoint
 from napari_nucleus.results import open_result
 from napari_nucleus.retraining import interrupted_run, loop
 from napari_nucleus.slides import slide_from_arrays
+from napari_nucleus.weights.store import read_card
 from napari_nucleus.widgets.layers import image_layer, nuclei_layers, placement_of
 from napari_nucleus.widgets.segment import SegmentWidget
 from napari_nucleus.widgets.train import TrainWidget

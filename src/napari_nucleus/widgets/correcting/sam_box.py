@@ -16,7 +16,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_nucleus.errors import UserError
-from napari_nucleus.sam_weights import SAM_WEIGHTS, check_sam, fetch_sam, find_sam
+from napari_nucleus.weights.sam import SAM_WEIGHTS, check_sam, fetch_sam, find_sam
 from napari_nucleus.widgets.correcting.background import Failure, in_background
 
 _NAME = "vit_t"

@@ -18,10 +18,10 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_nucleus.checkpoints import find_checkpoint, read_card
 from napari_nucleus.datasets import Source, find_types
 from napari_nucleus.errors import UserError
 from napari_nucleus.retraining import EPOCHS, LEARNING_RATES, Retraining
+from napari_nucleus.weights.store import find_checkpoint, read_card
 from napari_nucleus.widgets.boxes import ModelBox, shrinkable
 from napari_nucleus.widgets.training.data_list import DataList
 

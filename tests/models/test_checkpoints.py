@@ -8,17 +8,11 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from napari_nucleus import checkpoints
-from napari_nucleus.checkpoints import (
-    DEFAULT_MODEL,
-    find_checkpoint,
-    list_checkpoints,
-    load_checkpoint,
-    read_card,
-    save_checkpoint,
-)
 from napari_nucleus.errors import UserError
 from napari_nucleus.models import NucleusModel, create_model
+from napari_nucleus.models.checkpoints import load_checkpoint, save_checkpoint
+from napari_nucleus.weights import store
+from napari_nucleus.weights.store import DEFAULT_MODEL, find_checkpoint, list_checkpoints, read_card
 
 
 @pytest.fixture(scope="module")
@@ -72,18 +66,18 @@ def test_saving_again_changes_nothing(saved: Path) -> None:
 
 
 def test_own_weights_are_found_by_name(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoints, "trained_dir", lambda: saved.parent)
+    monkeypatch.setattr(store, "trained_dir", lambda: saved.parent)
     assert list_checkpoints()["mine"] == saved
     assert find_checkpoint("mine") == find_checkpoint(saved) == saved
 
 
 def test_shipped_weights_are_found_by_name() -> None:
-    shipped = {file.stem for file in checkpoints.shipped_dir().glob("*.safetensors")}
+    shipped = {file.stem for file in store.shipped_dir().glob("*.safetensors")}
     assert shipped <= set(list_checkpoints())
 
 
 def test_what_ships_is_listed_with_its_hash() -> None:
-    folder = checkpoints.shipped_dir()
+    folder = store.shipped_dir()
     lines = (folder / "SHA256SUMS").read_text().splitlines()
     listed = {name: digest for digest, name in map(str.split, lines)}
     assert listed == {
@@ -98,7 +92,7 @@ def test_shipped_weights_that_came_in_part_are_refused(
     whole = saved.read_bytes()
     digest = hashlib.sha256(whole).hexdigest()
     (saved.parent / "SHA256SUMS").write_text(f"{digest}  mine.safetensors\n")
-    monkeypatch.setattr(checkpoints, "shipped_dir", lambda: saved.parent)
+    monkeypatch.setattr(store, "shipped_dir", lambda: saved.parent)
     assert load_checkpoint(saved).sha256 == digest
     pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 26114696\n"
     changed = bytes([*whole[:-1], whole[-1] ^ 1])

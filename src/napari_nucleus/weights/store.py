@@ -1,27 +1,24 @@
-"""Weights on disk: safetensors that carry the model's name, types, resolution and card.
-
-What can be had by name is told without loading torch.
-"""
+"""Which weights there are: those that ship and the user's own, with their model cards."""
 
 import json
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import platformdirs
 from safetensors import SafetensorError, safe_open
 
 from napari_nucleus.errors import UserError
-from napari_nucleus.files import replacing, sha256, trained_dir
-
-if TYPE_CHECKING:
-    import torch
-
-    from napari_nucleus.models import NucleusModel
 
 DEFAULT_MODEL = "histonext_atto_he"
 """Name of the weights that ship, used where none is named."""
 
 _PICKLED = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
+
+
+def trained_dir() -> Path:
+    """Return the folder in which a user's own weights are found by name."""
+    return platformdirs.user_data_path("napari-nucleus") / "models"
 
 
 def shipped_dir() -> Path:
@@ -60,41 +57,6 @@ def find_checkpoint(model: str | Path) -> Path:
     return path
 
 
-def save_checkpoint(path: Path, model: "NucleusModel") -> None:
-    """Write a model's weights in half precision, with all that rebuilds it.
-
-    The file appears under its name only when it is whole; until then an earlier one stays.
-
-    Parameters
-    ----------
-    path
-        ``.safetensors`` file.
-    model
-        Its name, types, options, µm/px, post-processing constants and card go into the metadata.
-
-    Raises
-    ------
-    UserError
-        If the disk is full or the place cannot be written to.
-    """
-    from safetensors.torch import save
-
-    metadata = {
-        "name": model.name,
-        "types": model.types,
-        "options": model.options,
-        "mpp": model.mpp,
-        "instances": model.instances,
-        "card": model.card,
-    }
-    tensors = {
-        key: (value.half() if value.is_floating_point() else value).contiguous()
-        for key, value in model.state_dict().items()
-    }
-    with replacing(path) as part:
-        part.write_bytes(save(tensors, {key: json.dumps(v) for key, v in metadata.items()}))
-
-
 def read_card(path: Path) -> dict[str, Any]:
     """Read a checkpoint's metadata: name, types, options, mpp, instances, card.
 
@@ -123,55 +85,7 @@ def read_card(path: Path) -> dict[str, Any]:
         raise UserError(f"{path.name} is damaged ({error}): copy it again.") from error
 
 
-def load_checkpoint(model: str | Path) -> "NucleusModel":
-    """Rebuild a model from a checkpoint given by name or path.
-
-    Returns
-    -------
-    NucleusModel
-        In evaluation mode, float32, on the CPU.
-
-    Raises
-    ------
-    UserError
-        If there is no such checkpoint, or it is damaged, pickled, or of another architecture; if it
-        should come with the package, but is another file or a part of it.
-    """
-    from napari_nucleus.models import create_model
-    from napari_nucleus.models.registry import NoSuchModel
-
-    path = find_checkpoint(model)
-    digest = sha256(path)
-    _check_shipped(path, digest)
-    about = read_card(path)
-    try:
-        network = create_model(about["name"], about["types"], pretrained=False, **about["options"])
-    except NoSuchModel as error:
-        raise UserError(
-            f"{path.name} holds a {about['name']} of another version: update napari-nucleus."
-        ) from error
-    with safe_open(path, framework="pt") as file:
-        state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    load_weights(network, state, path.name)
-    network.mpp = about["mpp"]
-    network.instances = about["instances"]
-    network.card = about["card"]
-    network.sha256 = digest
-    return network.eval()
-
-
-def load_weights(model: "NucleusModel", state: dict[str, "torch.Tensor"], source: str) -> None:
-    """Put weights into a model, or say in one line why they do not fit."""
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        raise UserError(
-            f"{source} does not fit {model.name} with {len(model.types)} types: "
-            "it is damaged or belongs to another model."
-        ) from error
-
-
-def _check_shipped(path: Path, digest: str) -> None:
+def check_shipped(path: Path, digest: str) -> None:
     """Refuse a file of the package that has not come whole, such as Git LFS's pointer to it.
 
     What ships is listed beside it in ``SHA256SUMS``, as `sha256sum` writes and checks it.

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from napari_nucleus.errors import UserError
 from napari_nucleus.files import sha256 as file_sha256
-from napari_nucleus.files import trained_dir, write_errors
+from napari_nucleus.files import write_errors
+from napari_nucleus.weights.store import trained_dir
 
 _PATIENCE = 10.0
 """Seconds in which the address has to answer."""

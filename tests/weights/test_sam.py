@@ -7,9 +7,9 @@ from threading import Thread
 
 import pytest
 
-from napari_nucleus import sam_weights
 from napari_nucleus.errors import UserError
-from napari_nucleus.sam_weights import SAM_WEIGHTS, SamWeights, check_sam, fetch_sam, find_sam
+from napari_nucleus.weights import sam as sam_weights
+from napari_nucleus.weights.sam import SAM_WEIGHTS, SamWeights, check_sam, fetch_sam, find_sam
 
 CONTENT = bytes(range(256)) * 3000
 OFFICIAL = "small_sam.pt"

@@ -1,0 +1,1 @@
+"""Weights: which there are, where they are fetched, and the files that ship."""
