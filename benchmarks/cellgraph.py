@@ -16,7 +16,8 @@ import numpy as np
 import torch
 
 from benchmarks.memory import peak_gigabytes
-from napari_nucleus.cellgraph import (
+from napari_nucleus.models.msanet.clip import UNTRAINED, load_clip
+from napari_nucleus.models.msanet.graph import (
     SHAPE_COLUMNS,
     GraphClassifier,
     SentenceBank,
@@ -24,7 +25,6 @@ from napari_nucleus.cellgraph import (
     sentences,
     type_nuclei,
 )
-from napari_nucleus.models.clip import UNTRAINED, load_clip
 
 MPP = 0.25
 PATCH = 270

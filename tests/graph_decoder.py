@@ -7,8 +7,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from napari_nucleus.cellgraph import GraphClassifier, SentenceBank, describe_nuclei, type_nuclei
 from napari_nucleus.instances import hover_instances
+from napari_nucleus.models.msanet.graph import (
+    GraphClassifier,
+    SentenceBank,
+    describe_nuclei,
+    type_nuclei,
+)
 from tests.tissue import TYPES, Decoder
 
 STRIDE, PATCH = 16, 96

@@ -11,7 +11,7 @@ from skimage.segmentation import flood
 from torch import Tensor, nn
 
 from napari_nucleus.errors import UserError
-from napari_nucleus.models.sam import FrozenSam, load_sam
+from napari_nucleus.models.sam.model import FrozenSam, load_sam
 from napari_nucleus.prompts import Prompter, window_around
 from tests.small_sam import small_sam
 

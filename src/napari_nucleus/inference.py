@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from shapely import Polygon
 
-from napari_nucleus.devices import pick_device
 from napari_nucleus.errors import UserError
 from napari_nucleus.models import NucleusModel
 from napari_nucleus.models.checkpoints import load_checkpoint
+from napari_nucleus.models.devices import pick_device
 from napari_nucleus.nucleus_types import type_colors
 from napari_nucleus.results import Result, ResultWriter
 from napari_nucleus.slides import Slide, open_slide, slide_from_arrays

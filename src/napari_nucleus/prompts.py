@@ -15,7 +15,7 @@ from napari_nucleus.errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from napari_nucleus.models.sam import FrozenSam
+    from napari_nucleus.models.sam.model import FrozenSam
 
 WINDOW = 96.0
 """Side of the window that SAM looks at, in µm.
@@ -73,7 +73,7 @@ class Prompter:
     Parameters
     ----------
     sam
-        As `napari_nucleus.models.sam.load_sam` gives it.
+        As `napari_nucleus.models.sam.model.load_sam` gives it.
 
     Examples
     --------
@@ -232,7 +232,7 @@ def _span(at: float, size: int, half: int) -> slice:
 
 def _enlarged(shape: tuple[int, ...]) -> tuple[int, int]:
     """Return H and W of the image with its longer side brought to SAM's."""
-    from napari_nucleus.models.sam import SIDE
+    from napari_nucleus.models.sam.model import SIDE
 
     height, width = (round(SIDE * side / max(shape)) for side in shape[:2])
     return height, width

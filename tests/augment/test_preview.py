@@ -6,15 +6,9 @@ import torch
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from napari_nucleus.augment import (
-    Batch,
-    Crops,
-    PatchSampler,
-    create_augmentation,
-    preview_sheet,
-    write_preview,
-)
+from napari_nucleus.augment import PatchSampler, create_augmentation, preview_sheet, write_preview
 from napari_nucleus.datasets import Sample
+from napari_nucleus.models.batch import Batch, Crops
 from napari_nucleus.nucleus_types import UNKNOWN, type_colors
 from tests.tissue import tissue
 

@@ -3,7 +3,7 @@ import torch
 from skimage.color import rgb2hed, rgb2lab
 
 from napari_nucleus.augment.stain import StainJitter
-from napari_nucleus.stain_normalization import StainNormalization
+from napari_nucleus.models.stain_normalization import StainNormalization
 from tests.tissue import tissue
 
 

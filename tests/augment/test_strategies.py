@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 import torch
 
-from napari_nucleus.augment import AUGMENTATIONS, Batch, Crops, PatchSampler, create_augmentation
+from napari_nucleus.augment import AUGMENTATIONS, PatchSampler, create_augmentation
 from napari_nucleus.datasets import Sample
 from napari_nucleus.errors import UserError
+from napari_nucleus.models.batch import Batch, Crops
 from napari_nucleus.nucleus_types import UNKNOWN
 from tests.tissue import TYPES, Tissue, distances, tissue
 

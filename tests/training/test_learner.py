@@ -8,9 +8,9 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from napari_nucleus.augment import Batch
 from napari_nucleus.errors import UserError
-from napari_nucleus.features import FeatureCache
+from napari_nucleus.models.batch import Batch
+from napari_nucleus.models.feature_cache import FeatureCache
 from napari_nucleus.recipe import Phase
 from napari_nucleus.training import learner, train, train_steps
 from napari_nucleus.training.fabric import start_fabric

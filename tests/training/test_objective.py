@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from napari_nucleus import losses
-from napari_nucleus.augment import Batch
+from napari_nucleus.models import losses
+from napari_nucleus.models.batch import Batch
 from napari_nucleus.recipe import Recipe
 from napari_nucleus.training.objective import branch_losses
 from tests.training.tiny import Tiny

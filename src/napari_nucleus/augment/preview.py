@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import maximum_filter, minimum_filter
 
-from napari_nucleus.augment.batch import Batch, Crops
+from napari_nucleus.models.batch import Batch, Crops
 from napari_nucleus.nucleus_types import UNKNOWN, type_colors
 
 _CAPTIONS = ("", "as the network sees it", "horizontal distance", "vertical distance")

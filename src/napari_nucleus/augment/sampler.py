@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import find_objects
 from torch.nn.utils.rnn import pad_sequence
 
-from napari_nucleus.augment.batch import Crops
 from napari_nucleus.datasets import Sample
 from napari_nucleus.errors import UserError
+from napari_nucleus.models.batch import Crops
 from napari_nucleus.nucleus_types import UNKNOWN
 
 Sampling = Literal["random", "uniform", "type_aware"]

@@ -9,13 +9,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from napari_nucleus.devices import autocast_dtype
 from napari_nucleus.instances import Constants
+from napari_nucleus.models.devices import autocast_dtype
 from napari_nucleus.slides.tiles import STRIDE
 
 if TYPE_CHECKING:
-    from napari_nucleus.augment import Batch
-    from napari_nucleus.features import FeatureCache
+    from napari_nucleus.models.batch import Batch
+    from napari_nucleus.models.feature_cache import FeatureCache
     from napari_nucleus.recipe import Recipe
 
 

@@ -9,7 +9,7 @@ from lightning_fabric.plugins import MixedPrecision
 from lightning_fabric.plugins.environments import LightningEnvironment
 from torch import distributed, nn
 
-from napari_nucleus.devices import autocast_dtype, pick_device
+from napari_nucleus.models.devices import autocast_dtype, pick_device
 
 T = TypeVar("T")
 

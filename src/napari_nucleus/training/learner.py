@@ -8,10 +8,10 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from napari_nucleus.augment import Batch
 from napari_nucleus.errors import UserError
-from napari_nucleus.features import FeatureCache, weights_hash
 from napari_nucleus.models import NucleusModel
+from napari_nucleus.models.batch import Batch
+from napari_nucleus.models.feature_cache import FeatureCache, weights_hash
 from napari_nucleus.recipe import Phase, Recipe
 from napari_nucleus.training.objective import branch_losses
 

@@ -5,9 +5,8 @@ from functools import partial
 
 from torch import Tensor
 
-from napari_nucleus import losses
-from napari_nucleus.augment import Batch
-from napari_nucleus.models import NucleusModel
+from napari_nucleus.models import NucleusModel, losses
+from napari_nucleus.models.batch import Batch
 from napari_nucleus.recipe import Recipe
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]

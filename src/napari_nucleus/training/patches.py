@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 
-from napari_nucleus.augment import Batch, Crops, PatchSampler, create_augmentation
+from napari_nucleus.augment import PatchSampler, create_augmentation
 from napari_nucleus.datasets import Sample, Source
+from napari_nucleus.models.batch import Batch, Crops
 from napari_nucleus.recipe import Recipe
 from napari_nucleus.training.plan import Plan
 from napari_nucleus.training.split import weights_by_index

@@ -12,10 +12,10 @@ from lightning_fabric import Fabric
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from napari_nucleus.augment import Batch
 from napari_nucleus.datasets import Sample
 from napari_nucleus.errors import UserError
 from napari_nucleus.models import NucleusModel
+from napari_nucleus.models.batch import Batch
 from napari_nucleus.models.checkpoints import load_weights
 from napari_nucleus.recipe import Recipe
 from napari_nucleus.training.fabric import gather, share_statistics

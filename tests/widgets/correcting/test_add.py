@@ -13,8 +13,8 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QMessageBox
 
-from napari_nucleus.models import sam as sam_model
-from napari_nucleus.models.sam import FrozenSam
+from napari_nucleus.models.sam import model as sam_model
+from napari_nucleus.models.sam.model import FrozenSam
 from napari_nucleus.weights import sam as sam_weights
 from napari_nucleus.widgets.correct import CorrectWidget
 from napari_nucleus.widgets.correcting import outliner

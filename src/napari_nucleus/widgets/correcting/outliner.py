@@ -77,7 +77,7 @@ class Outliner:
 
     @cached_property
     def _prompter(self) -> Prompter:
-        from napari_nucleus.models.sam import load_sam
+        from napari_nucleus.models.sam.model import load_sam
 
         assert self._sam is not None
         return Prompter(load_sam(self._sam))

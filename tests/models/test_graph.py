@@ -3,7 +3,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from napari_nucleus.cellgraph import (
+from napari_nucleus.errors import UserError
+from napari_nucleus.models.msanet.graph import (
     GraphClassifier,
     SentenceBank,
     describe_nuclei,
@@ -16,8 +17,7 @@ from napari_nucleus.cellgraph import (
     sentences,
     type_nuclei,
 )
-from napari_nucleus.cellgraph.text import VOCABULARY
-from napari_nucleus.errors import UserError
+from napari_nucleus.models.msanet.graph.text import VOCABULARY
 from tests.graph_decoder import Words
 from tests.tissue import tissue
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_nucleus import losses
+from napari_nucleus.models import losses
 
 Arguments = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 

@@ -1,7 +1,7 @@
 import torch
 
-from napari_nucleus.cellgraph.text import VOCABULARY
-from napari_nucleus.models.clip import SMALL, UNTRAINED, load_clip
+from napari_nucleus.models.msanet.clip import SMALL, UNTRAINED, load_clip
+from napari_nucleus.models.msanet.graph.text import VOCABULARY
 
 
 def test_sentences_are_encoded_as_with_all_their_padding() -> None:

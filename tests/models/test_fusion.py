@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from napari_nucleus.models.fusion import CHANNELS, Concatenation, EnhancedFusion
+from napari_nucleus.models.eunet3plus.fusion import CHANNELS, Concatenation, EnhancedFusion
 
 
 def maps(side: int = 16, seed: int = 0) -> tuple[Tensor, Tensor]:

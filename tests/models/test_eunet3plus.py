@@ -7,14 +7,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from napari_nucleus.augment import Batch
 from napari_nucleus.errors import UserError
 from napari_nucleus.models import create_model
+from napari_nucleus.models.batch import Batch
 from napari_nucleus.models.checkpoints import load_checkpoint, save_checkpoint
 from napari_nucleus.models.eunet3plus import UNet3Plus
-from napari_nucleus.models.unet3plus import MaxBlurPool, conv_unit
+from napari_nucleus.models.eunet3plus.unet3plus import MaxBlurPool, conv_unit
+from napari_nucleus.models.stain_normalization import StainNormalization
 from napari_nucleus.recipe import Recipe
-from napari_nucleus.stain_normalization import StainNormalization
 from napari_nucleus.training.objective import branch_losses
 from tests.tissue import tissue
 

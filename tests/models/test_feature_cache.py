@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from napari_nucleus.features import FeatureCache, weights_hash
 from napari_nucleus.models import NucleusModel
+from napari_nucleus.models.feature_cache import FeatureCache, weights_hash
 from tests.training.tiny import Tiny
 
 IMAGES = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))

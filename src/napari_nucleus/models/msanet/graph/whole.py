@@ -8,10 +8,10 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from napari_nucleus.cellgraph.classifier import GraphClassifier
-from napari_nucleus.cellgraph.edges import neighbour_edges
-from napari_nucleus.cellgraph.shapes import SHAPE_COLUMNS
-from napari_nucleus.cellgraph.text import SentenceBank, lattice_coordinates, sentences
+from napari_nucleus.models.msanet.graph.classifier import GraphClassifier
+from napari_nucleus.models.msanet.graph.edges import neighbour_edges
+from napari_nucleus.models.msanet.graph.shapes import SHAPE_COLUMNS
+from napari_nucleus.models.msanet.graph.text import SentenceBank, lattice_coordinates, sentences
 
 PIECE = 8192
 """Nuclei typed at once."""

@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_nucleus.cellgraph.shapes import nucleus_shapes
 from napari_nucleus.errors import UserError
+from napari_nucleus.models.msanet.graph.shapes import nucleus_shapes
 from napari_nucleus.slides.tiles import map_stride
 
 

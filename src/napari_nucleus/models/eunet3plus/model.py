@@ -12,7 +12,7 @@ Settled, with the authors' released code, where the paper is silent:
   skips of 32 channels, keeps ReLU. Maximum and blur for downsampling, dropout of 0.3 at the
   bottleneck.
 - Its 13.0 million parameters and 54 GMAC at 256 px are those of all but SAM: 11.5 million of
-  eU-Net3+, 1.1 of the Enhanced Fusion Block (`napari_nucleus.models.fusion`), and 0.46 of layers
+  eU-Net3+, 1.1 of the Enhanced Fusion Block (`napari_nucleus.models.eunet3plus.fusion`), and 0.46 of layers
   for gates at the finer levels, which the released class holds and does not use. These are left
   out here.
 - The paper has deep supervision, the code has not: here it is, while training.
@@ -41,11 +41,11 @@ from torch import Tensor, nn
 from napari_nucleus.errors import UserError
 from napari_nucleus.instances import DISTANCE, distance_instances
 from napari_nucleus.models.base import NucleusModel
-from napari_nucleus.models.fusion import Concatenation, EnhancedFusion
+from napari_nucleus.models.eunet3plus.fusion import Concatenation, EnhancedFusion
+from napari_nucleus.models.eunet3plus.unet3plus import ACTIVATIONS, Decoder, Encoder
 from napari_nucleus.models.registry import register_model
-from napari_nucleus.models.sam import CELL, SamGuide
-from napari_nucleus.models.unet3plus import ACTIVATIONS, Decoder, Encoder
-from napari_nucleus.stain_normalization import StainNormalization
+from napari_nucleus.models.sam.model import CELL, SamGuide
+from napari_nucleus.models.stain_normalization import StainNormalization
 
 _DROPOUT = 0.3
 
@@ -133,7 +133,7 @@ class SamUNet3Plus(UNet3Plus):
     widths, skip, types, pretrained, activation, normalize
         As `UNet3Plus` takes them.
     kind
-        Name of SAM's image encoder; see `napari_nucleus.models.sam.build_sam`.
+        Name of SAM's image encoder; see `napari_nucleus.models.sam.model.build_sam`.
     fusion
         ``"efb"`` is the Enhanced Fusion Block, ``"concat"`` plain concatenation. (Without fusion it
         is `UNet3Plus`.)

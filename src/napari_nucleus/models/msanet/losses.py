@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from napari_nucleus import losses
+from napari_nucleus.models import losses
 
 
 def type_loss(name: str, gamma: float) -> Callable[[Tensor, Tensor, Tensor], Tensor]:

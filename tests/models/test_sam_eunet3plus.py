@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from napari_nucleus.errors import UserError
-from napari_nucleus.features import FeatureCache
 from napari_nucleus.models import create_model
 from napari_nucleus.models.checkpoints import load_checkpoint, save_checkpoint
 from napari_nucleus.models.eunet3plus import SamUNet3Plus
-from napari_nucleus.models.sam import FrozenSam, SamGuide
+from napari_nucleus.models.feature_cache import FeatureCache
+from napari_nucleus.models.sam.model import FrozenSam, SamGuide
 from napari_nucleus.recipe import Phase, Recipe
 from napari_nucleus.training import train
 from napari_nucleus.weights import sam as sam_weights
@@ -176,7 +176,7 @@ def test_training_embeds_each_view_once(
 ) -> None:
     """Two epochs on one pool of four patches; validation looks for itself."""
     monkeypatch.setattr(SamGuide, "load", lambda _: SAM)
-    monkeypatch.setattr("napari_nucleus.features.cache_dir", lambda: tmp_path / "cache")
+    monkeypatch.setattr("napari_nucleus.models.feature_cache.cache_dir", lambda: tmp_path / "cache")
     data = write_dataset(tmp_path / "made", {str(i): tissue(48, 48, i) for i in range(4)})
     recipe = Recipe(
         model="sam_eunet3plus_small",

@@ -11,8 +11,15 @@ import timm
 import torch
 import torch.nn.functional as F
 
-from napari_nucleus.augment import Batch
-from napari_nucleus.cellgraph import (
+from napari_nucleus.errors import UserError
+from napari_nucleus.models import create_model
+from napari_nucleus.models.batch import Batch
+from napari_nucleus.models.checkpoints import load_checkpoint, save_checkpoint
+from napari_nucleus.models.complexity import complexity
+from napari_nucleus.models.losses import class_focal, distillation
+from napari_nucleus.models.msanet import MSANet
+from napari_nucleus.models.msanet.clip import SMALL, UNTRAINED, build_clip, load_clip
+from napari_nucleus.models.msanet.graph import (
     GraphClassifier,
     lattice_coordinates,
     neighbour_edges,
@@ -21,15 +28,8 @@ from napari_nucleus.cellgraph import (
     pool_nuclei,
     sentences,
 )
-from napari_nucleus.errors import UserError
-from napari_nucleus.losses import class_focal, distillation
-from napari_nucleus.models import create_model
-from napari_nucleus.models.checkpoints import load_checkpoint, save_checkpoint
-from napari_nucleus.models.clip import SMALL, UNTRAINED, build_clip, load_clip
-from napari_nucleus.models.complexity import complexity
-from napari_nucleus.models.msanet import MSANet
-from napari_nucleus.models.ppa_vit import PyramidPoolingAttention, PyramidViT
-from napari_nucleus.models.windows import see_windows
+from napari_nucleus.models.msanet.ppa_vit import PyramidPoolingAttention, PyramidViT
+from napari_nucleus.models.msanet.windows import see_windows
 from napari_nucleus.recipe import Recipe
 from napari_nucleus.training.objective import branch_losses
 
@@ -317,7 +317,9 @@ def test_without_the_hub_it_says_that_the_teacher_is_untrained(
 ) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("napari_nucleus.models.clip.build_clip", lambda *_: build_clip(SMALL))
+    monkeypatch.setattr(
+        "napari_nucleus.models.msanet.clip.build_clip", lambda *_: build_clip(SMALL)
+    )
     with caplog.at_level(logging.WARNING):
         started = time.perf_counter()
         model = create_model("msanet_small", clip="ViT-B-16/openai")

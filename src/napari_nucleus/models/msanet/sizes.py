@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from napari_nucleus.models.clip import SMALL, UNTRAINED
+from napari_nucleus.models.msanet.clip import SMALL, UNTRAINED
 
 
 @dataclass(frozen=True)

@@ -25,10 +25,10 @@ from segment_anything.modeling import (
 from torch import Tensor
 from torch.func import functional_call
 
-from napari_nucleus.devices import autocast_dtype
 from napari_nucleus.errors import UserError
-from napari_nucleus.features import FeatureCache
-from napari_nucleus.models.tinyvit import TinyViTEncoder, rename_weights
+from napari_nucleus.models.devices import autocast_dtype
+from napari_nucleus.models.feature_cache import FeatureCache
+from napari_nucleus.models.sam.tinyvit import TinyViTEncoder, rename_weights
 from napari_nucleus.weights.sam import SAM_WEIGHTS, check_sam, find_sam, find_sam_by_sha256
 
 SIDE = 1024

@@ -6,12 +6,17 @@ sentence that describes it, and by its nearest neighbours, through two graph con
 slide there is one graph of all nuclei, worked through in pieces.
 """
 
-from napari_nucleus.cellgraph.classifier import GraphClassifier
-from napari_nucleus.cellgraph.edges import neighbour_edges
-from napari_nucleus.cellgraph.pooling import Pooled, describe_nuclei, paint_nuclei, pool_nuclei
-from napari_nucleus.cellgraph.shapes import SHAPE_COLUMNS, nucleus_shapes
-from napari_nucleus.cellgraph.text import SentenceBank, lattice_coordinates, sentences
-from napari_nucleus.cellgraph.whole import graph_pieces, type_nuclei
+from napari_nucleus.models.msanet.graph.classifier import GraphClassifier
+from napari_nucleus.models.msanet.graph.edges import neighbour_edges
+from napari_nucleus.models.msanet.graph.pooling import (
+    Pooled,
+    describe_nuclei,
+    paint_nuclei,
+    pool_nuclei,
+)
+from napari_nucleus.models.msanet.graph.shapes import SHAPE_COLUMNS, nucleus_shapes
+from napari_nucleus.models.msanet.graph.text import SentenceBank, lattice_coordinates, sentences
+from napari_nucleus.models.msanet.graph.whole import graph_pieces, type_nuclei
 
 __all__ = [
     "SHAPE_COLUMNS",

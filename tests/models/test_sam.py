@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from napari_nucleus.errors import UserError
 from napari_nucleus.files import sha256
-from napari_nucleus.models.sam import FrozenSam, build_sam, encode_vit, load_sam
-from napari_nucleus.models.tinyvit import TinyViTEncoder, rename_weights
+from napari_nucleus.models.sam.model import FrozenSam, build_sam, encode_vit, load_sam
+from napari_nucleus.models.sam.tinyvit import TinyViTEncoder, rename_weights
 from tests.small_sam import small_sam
 
 

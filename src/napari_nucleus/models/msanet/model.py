@@ -4,7 +4,7 @@ Paper: Guan, Chu, Wang, Li, Yi. "Instance-level semantic segmentation of nuclei 
 structure encoding", BMC Bioinformatics 26, 42 (2025).
 
 Weights, where they can be had, are timm's ViT-B/16 (Apache-2.0) and a CLIP of open_clip's (MIT);
-see `napari_nucleus.models.clip` for the latter's names. CLIP never learns and is in no checkpoint,
+see `napari_nucleus.models.msanet.clip` for the latter's names. CLIP never learns and is in no checkpoint,
 which says instead with which it was trained, and is refused by another.
 
 Settled where the paper is silent or contradicts itself:
@@ -42,8 +42,13 @@ from numpy.typing import NDArray
 from timm.data.constants import IMAGENET_INCEPTION_MEAN, IMAGENET_INCEPTION_STD
 from torch import Tensor, nn
 
-from napari_nucleus import losses
-from napari_nucleus.cellgraph import (
+from napari_nucleus.errors import UserError
+from napari_nucleus.instances import DISTANCE, distance_instances
+from napari_nucleus.models import losses
+from napari_nucleus.models.base import NucleusModel
+from napari_nucleus.models.msanet.clip import PATCH, choose_clip, patch_features
+from napari_nucleus.models.msanet.decoder import VISUAL_STRIDE, Decoder, Fusion, visual_features
+from napari_nucleus.models.msanet.graph import (
     GraphClassifier,
     SentenceBank,
     describe_nuclei,
@@ -54,23 +59,14 @@ from napari_nucleus.cellgraph import (
     sentences,
     type_nuclei,
 )
-from napari_nucleus.errors import UserError
-from napari_nucleus.instances import DISTANCE, distance_instances
-from napari_nucleus.models.base import NucleusModel
-from napari_nucleus.models.clip import (
-    PATCH,
-    choose_clip,
-    patch_features,
-)
-from napari_nucleus.models.msa_decoder import VISUAL_STRIDE, Decoder, Fusion, visual_features
-from napari_nucleus.models.msa_losses import border_pixels, nucleus_types, type_loss
-from napari_nucleus.models.msa_sizes import SIZES
-from napari_nucleus.models.ppa_vit import Encoder, PyramidViT, load_from_hub
+from napari_nucleus.models.msanet.losses import border_pixels, nucleus_types, type_loss
+from napari_nucleus.models.msanet.ppa_vit import Encoder, PyramidViT, load_from_hub
+from napari_nucleus.models.msanet.sizes import SIZES
+from napari_nucleus.models.msanet.windows import answer_windows, see_windows
 from napari_nucleus.models.registry import register_model
-from napari_nucleus.models.windows import answer_windows, see_windows
 
 if TYPE_CHECKING:
-    from napari_nucleus.augment import Batch
+    from napari_nucleus.models.batch import Batch
     from napari_nucleus.recipe import Recipe
 
 Adaptation = Literal["distillation", "zero_shot", "linear_probe", "fine_tune"]

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from napari_nucleus.inference import predict_image
 from napari_nucleus.models import create_model
-from napari_nucleus.models.windows import answer_windows
+from napari_nucleus.models.msanet.windows import answer_windows
 from tests.tissue import TYPES, tissue
 
 

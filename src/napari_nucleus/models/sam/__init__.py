@@ -1,0 +1,1 @@
+"""SAM as its authors publish it, and MobileSAM: frozen."""
