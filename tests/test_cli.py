@@ -379,7 +379,7 @@ def test_models_tells_about_weights(tmp_path: Path) -> None:
 def test_models_tells_how_to_get_a_missing_sam(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (checkpoints, sam_weights):
+    for module in (store, sam_weights):
         monkeypatch.setattr(module, "trained_dir", lambda: tmp_path)
     save_checkpoint(tmp_path / "guided.safetensors", create_model("sam_eunet3plus_small"))
     listed = " ".join(run("models").stdout.split())

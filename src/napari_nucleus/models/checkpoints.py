@@ -8,6 +8,7 @@ from safetensors import safe_open
 
 from napari_nucleus.errors import UserError
 from napari_nucleus.files import replacing, sha256
+from napari_nucleus.weights.store import check_shipped, find_checkpoint, read_card
 
 if TYPE_CHECKING:
     import torch

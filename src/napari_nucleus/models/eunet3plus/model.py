@@ -12,9 +12,9 @@ Settled, with the authors' released code, where the paper is silent:
   skips of 32 channels, keeps ReLU. Maximum and blur for downsampling, dropout of 0.3 at the
   bottleneck.
 - Its 13.0 million parameters and 54 GMAC at 256 px are those of all but SAM: 11.5 million of
-  eU-Net3+, 1.1 of the Enhanced Fusion Block (`napari_nucleus.models.eunet3plus.fusion`), and 0.46 of layers
-  for gates at the finer levels, which the released class holds and does not use. These are left
-  out here.
+  eU-Net3+, 1.1 of the Enhanced Fusion Block (`napari_nucleus.models.eunet3plus.fusion`), and 0.46
+  of layers for gates at the finer levels, which the released class holds and does not use. These
+  are left out here.
 - The paper has deep supervision, the code has not: here it is, while training.
 - Images are padded to a multiple of 16 px by repeating their edge, and logits cropped back, so that
   predictions lie on their pixels.

@@ -4,8 +4,8 @@ Paper: Guan, Chu, Wang, Li, Yi. "Instance-level semantic segmentation of nuclei 
 structure encoding", BMC Bioinformatics 26, 42 (2025).
 
 Weights, where they can be had, are timm's ViT-B/16 (Apache-2.0) and a CLIP of open_clip's (MIT);
-see `napari_nucleus.models.msanet.clip` for the latter's names. CLIP never learns and is in no checkpoint,
-which says instead with which it was trained, and is refused by another.
+see `napari_nucleus.models.msanet.clip` for the latter's names. CLIP never learns and is in no
+checkpoint, which says instead with which it was trained, and is refused by another.
 
 Settled where the paper is silent or contradicts itself:
 
