@@ -10,6 +10,8 @@ import torch
 from shapely import Polygon
 
 from napari_nucleus.errors import UserError
+from napari_nucleus.inference.deferred_types import Untyped
+from napari_nucleus.inference.stitching import Stitcher
 from napari_nucleus.models import NucleusModel
 from napari_nucleus.models.checkpoints import load_checkpoint
 from napari_nucleus.models.devices import pick_device
@@ -17,8 +19,6 @@ from napari_nucleus.nucleus_types import type_colors
 from napari_nucleus.results import Result, ResultWriter
 from napari_nucleus.slides import Slide, open_slide, slide_from_arrays
 from napari_nucleus.slides.tiles import Box, Grid, Tile, map_stride
-from napari_nucleus.stitching import Stitcher
-from napari_nucleus.untyped import Untyped
 from napari_nucleus.weights.store import DEFAULT_MODEL
 
 TILE = 640

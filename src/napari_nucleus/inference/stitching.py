@@ -5,12 +5,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from shapely import Polygon, contains_xy
 
+from napari_nucleus.inference.deferred_types import Untyped
 from napari_nucleus.measure import measure
 from napari_nucleus.models import NucleusModel
 from napari_nucleus.results import ResultWriter
 from napari_nucleus.slides import Slide
 from napari_nucleus.slides.tiles import Grid, Tile
-from napari_nucleus.untyped import Untyped
 
 _BAND = 8
 """Network pixels by which two tiles may disagree on a nucleus's centre."""

@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from napari_nucleus import inference
 from napari_nucleus.errors import UserError
 from napari_nucleus.inference import Progress, segment, segment_steps
+from napari_nucleus.inference import pipeline as inference
 from napari_nucleus.metrics.overlap import Overlap
 from napari_nucleus.models import create_model
 from napari_nucleus.results import Result, open_result
