@@ -19,12 +19,12 @@ from qtpy.QtWidgets import QWidget
 
 from napari_nucleus.inference import segment
 from napari_nucleus.models.checkpoints import load_checkpoint
+from napari_nucleus.prompts.propose import Outline
 from napari_nucleus.slides import open_slide
 from napari_nucleus.slides.tiles import Box
 from napari_nucleus.weights.store import DEFAULT_MODEL
 from napari_nucleus.widgets.correct import CorrectWidget
 from napari_nucleus.widgets.correcting.controller import Correcting
-from napari_nucleus.widgets.correcting.outliner import Outline
 from napari_nucleus.widgets.correcting.tools import Tool
 from napari_nucleus.widgets.layers import image_layer
 from napari_nucleus.widgets.train import TrainWidget

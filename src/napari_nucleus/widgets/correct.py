@@ -20,13 +20,13 @@ from qtpy.QtWidgets import (
 
 from napari_nucleus.edits.session import EditSession
 from napari_nucleus.errors import UserError
+from napari_nucleus.prompts.propose import Outliner
 from napari_nucleus.slides.tiles import Box
 from napari_nucleus.widgets.boxes import WIDTH, ResultBox
 from napari_nucleus.widgets.correcting.adder import Adder
 from napari_nucleus.widgets.correcting.background import Failure, in_background
 from napari_nucleus.widgets.correcting.desk import Desk
 from napari_nucleus.widgets.correcting.opening import ImageMoved, image_of, open_session
-from napari_nucleus.widgets.correcting.outliner import Outliner
 from napari_nucleus.widgets.correcting.panel import CorrectingPanel
 from napari_nucleus.widgets.layers import image_layer, labels_of, placement_of, result_of
 from napari_nucleus.widgets.regions import shape_region, visible_region

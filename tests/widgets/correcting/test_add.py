@@ -15,9 +15,9 @@ from qtpy.QtWidgets import QFileDialog, QMessageBox
 
 from napari_nucleus.models.sam import model as sam_model
 from napari_nucleus.models.sam.model import FrozenSam
+from napari_nucleus.prompts import propose as outliner
 from napari_nucleus.weights import sam as sam_weights
 from napari_nucleus.widgets.correct import CorrectWidget
-from napari_nucleus.widgets.correcting import outliner
 from tests.small_sam import small_sam
 from tests.tissue import Decoder
 from tests.widgets.correcting.hands import (

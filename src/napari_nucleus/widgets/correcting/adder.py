@@ -5,9 +5,9 @@ from collections import deque
 from qtpy.QtCore import QObject, Signal
 
 from napari_nucleus.errors import UserError
+from napari_nucleus.prompts.propose import Outline, Outliner
 from napari_nucleus.slides.tiles import Box
 from napari_nucleus.widgets.correcting.background import Failure, in_background
-from napari_nucleus.widgets.correcting.outliner import Outline, Outliner
 
 Prompt = tuple[float, float] | Box
 

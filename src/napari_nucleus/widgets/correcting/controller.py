@@ -10,10 +10,10 @@ import pandas as pd
 from napari_nucleus.edits.canvas import Points
 from napari_nucleus.edits.session import Changed, EditSession
 from napari_nucleus.errors import UserError
+from napari_nucleus.prompts.propose import Outline
 from napari_nucleus.slides.tiles import Box
 from napari_nucleus.widgets.correcting.check import CheckQueue
 from napari_nucleus.widgets.correcting.layers import EditingLayers
-from napari_nucleus.widgets.correcting.outliner import Outline
 from napari_nucleus.widgets.correcting.overlay import Frames, Sketch
 from napari_nucleus.widgets.correcting.tools import MAKES_NUCLEI, Tool
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from napari_nucleus.errors import UserError
 from napari_nucleus.models.sam.model import FrozenSam, load_sam
-from napari_nucleus.prompts import Prompter, window_around
+from napari_nucleus.prompts.by_sam import Prompter, window_around
 from tests.small_sam import small_sam
 
 WHITE = np.full((256, 256, 3), 255, np.uint8)
@@ -133,7 +133,7 @@ def test_masks_are_those_of_sams_own_predictor(
     shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Any component counts as a nucleus here: the masks of random weights look like none."""
-    monkeypatch.setattr("napari_nucleus.prompts._MAX_SHARE", 1.0)
+    monkeypatch.setattr("napari_nucleus.prompts.by_sam._MAX_SHARE", 1.0)
     image = noise(*shape)
     network = small_sam().eval()
     prompter = Prompter(FrozenSam(network, "vit_b"))

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from napari_nucleus.edits.click import nucleus_at, propose_nucleus
 from napari_nucleus.errors import UserError
+from napari_nucleus.prompts.by_network import nucleus_at, propose_nucleus
 from napari_nucleus.slides import slide_from_arrays
 from tests.tissue import Decoder, Tissue, distances, tissue
 

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_nucleus.edits.click import propose_nucleus
 from napari_nucleus.edits.session import EditSession
 from napari_nucleus.edits.shapes import Mask
 from napari_nucleus.errors import UserError
 from napari_nucleus.files import sha256
 from napari_nucleus.models.checkpoints import load_checkpoint
-from napari_nucleus.prompts import Prompter, window_around
+from napari_nucleus.prompts.by_network import propose_nucleus
+from napari_nucleus.prompts.by_sam import Prompter, window_around
 from napari_nucleus.results import open_result
 from napari_nucleus.slides.tiles import Box
 from napari_nucleus.weights.store import DEFAULT_MODEL, list_checkpoints

@@ -1,0 +1,1 @@
+"""Prompts: a click or a box becomes the outline of a nucleus."""
