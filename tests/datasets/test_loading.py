@@ -14,7 +14,7 @@ from napari_nucleus.datasets import (
     iter_source,
     load_source,
 )
-from napari_nucleus.datasets.arrays import PANNUKE_TYPES
+from napari_nucleus.datasets.formats.arrays import PANNUKE_TYPES
 from napari_nucleus.errors import UserError
 from napari_nucleus.nucleus_types import UNKNOWN
 from tests.datasets.published import (

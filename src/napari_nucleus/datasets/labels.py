@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import tifffile
 
-from napari_nucleus.datasets.files import read_csv, reading
+from napari_nucleus.datasets.formats.files import read_csv, reading
 from napari_nucleus.errors import UserError
 from napari_nucleus.nucleus_types import UNKNOWN
 

@@ -6,9 +6,9 @@ from difflib import get_close_matches
 
 import numpy as np
 
-from napari_nucleus.datasets.files import Layout
-from napari_nucleus.datasets.format import AnnotatedImage, Format, Record
-from napari_nucleus.datasets.formats import FORMATS
+from napari_nucleus.datasets.formats.base import AnnotatedImage, Format, Record
+from napari_nucleus.datasets.formats.files import Layout
+from napari_nucleus.datasets.formats.registry import FORMATS
 from napari_nucleus.datasets.labels import number_labels, type_index
 from napari_nucleus.datasets.sample import Sample, estimate_mpp, resample
 from napari_nucleus.datasets.source import Source

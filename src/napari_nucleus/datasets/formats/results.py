@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_nucleus.datasets.files import Layout
-from napari_nucleus.datasets.format import AnnotatedImage, Format, Record
+from napari_nucleus.datasets.formats.base import AnnotatedImage, Format, Record
+from napari_nucleus.datasets.formats.files import Layout
 from napari_nucleus.datasets.source import Source
 from napari_nucleus.results import Result, open_result
 from napari_nucleus.results.journal.edit import Region

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import skimage.measure
 
-from napari_nucleus.datasets.files import Layout, read_image
-from napari_nucleus.datasets.format import AnnotatedImage, Format, Record
+from napari_nucleus.datasets.formats.base import AnnotatedImage, Format, Record
+from napari_nucleus.datasets.formats.files import Layout, read_image
 from napari_nucleus.datasets.labels import read_label_image
 from napari_nucleus.datasets.source import Source
 

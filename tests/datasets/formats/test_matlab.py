@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_nucleus.datasets import COMMON_TYPES, Source, load_source
-from napari_nucleus.datasets.matlab import CONSEP_TYPES
+from napari_nucleus.datasets.formats.matlab import CONSEP_TYPES
 from napari_nucleus.errors import UserError
 from tests.datasets.published import SIZE, boxes, consep, lizard, pixels, save, save_mat
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import shapely
 
-from napari_nucleus.datasets.files import Layout, both, pair, read_image, read_xml, reading
-from napari_nucleus.datasets.format import AnnotatedImage, Format, Record
-from napari_nucleus.datasets.matlab import MAPS, instance_records
-from napari_nucleus.datasets.polygons import polygon, rasterize
+from napari_nucleus.datasets.formats.base import AnnotatedImage, Format, Record
+from napari_nucleus.datasets.formats.files import Layout, both, pair, read_image, read_xml, reading
+from napari_nucleus.datasets.formats.matlab import MAPS, instance_records
+from napari_nucleus.datasets.formats.polygons import polygon, rasterize
 from napari_nucleus.datasets.source import Source
 
 _KUMAR = {

@@ -3,7 +3,7 @@ import pytest
 import shapely
 import skimage.draw
 
-from napari_nucleus.datasets.polygons import rasterize
+from napari_nucleus.datasets.formats.polygons import rasterize
 from napari_nucleus.measure.outlines import outlines
 from tests.tissue import tissue
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from napari_nucleus.datasets import Source, load_source
-from napari_nucleus.datasets.arrays import PANNUKE_TYPES
-from napari_nucleus.datasets.files import map_npy
+from napari_nucleus.datasets.formats.arrays import PANNUKE_TYPES
+from napari_nucleus.datasets.formats.files import map_npy
 from napari_nucleus.errors import UserError
 from tests.datasets.published import SIZE, boxes, conic, pannuke, save_npy, save_text
 

@@ -12,9 +12,9 @@ import pandas as pd
 import shapely
 from shapely import affinity
 
-from napari_nucleus.datasets.files import Layout, read_csv, read_image, reading
-from napari_nucleus.datasets.format import AnnotatedImage, Format, Record
-from napari_nucleus.datasets.polygons import polygon, rasterize
+from napari_nucleus.datasets.formats.base import AnnotatedImage, Format, Record
+from napari_nucleus.datasets.formats.files import Layout, read_csv, read_image, reading
+from napari_nucleus.datasets.formats.polygons import polygon, rasterize
 from napari_nucleus.datasets.source import Source
 
 NUCLS_TYPES = (

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from napari_nucleus.datasets.files import IMAGES, Layout, read_csv, read_image
-from napari_nucleus.datasets.format import AnnotatedImage, Format, Record
+from napari_nucleus.datasets.formats.base import AnnotatedImage, Format, Record
+from napari_nucleus.datasets.formats.files import IMAGES, Layout, read_csv, read_image
 from napari_nucleus.datasets.labels import read_label_image, read_types
 from napari_nucleus.datasets.source import Source
 from napari_nucleus.errors import UserError

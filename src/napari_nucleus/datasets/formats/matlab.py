@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_nucleus.datasets.files import (
+from napari_nucleus.datasets.formats.base import AnnotatedImage, Format, Record
+from napari_nucleus.datasets.formats.files import (
     IMAGES,
     Layout,
     both,
@@ -20,7 +21,6 @@ from napari_nucleus.datasets.files import (
     read_image,
     read_mat,
 )
-from napari_nucleus.datasets.format import AnnotatedImage, Format, Record
 from napari_nucleus.datasets.source import Source
 from napari_nucleus.errors import UserError
 

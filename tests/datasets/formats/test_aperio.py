@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from napari_nucleus.datasets import Source, load_source
-from napari_nucleus.datasets.aperio import KUMAR_PART, read_regions
+from napari_nucleus.datasets.formats.aperio import KUMAR_PART, read_regions
 from napari_nucleus.errors import UserError
 from tests.datasets.published import corners, image_scope, monusac, pixels, save, save_text
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from napari_nucleus.datasets import COMMON_TYPES, Source, load_source
-from napari_nucleus.datasets.nucls import NUCLS_TYPES
+from napari_nucleus.datasets.formats.nucls import NUCLS_TYPES
 from napari_nucleus.errors import UserError
 from napari_nucleus.nucleus_types import UNKNOWN
 from tests.datasets.published import area, nucls, save_text

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from napari_nucleus.datasets.files import Layout
+from napari_nucleus.datasets.formats.files import Layout
 from napari_nucleus.datasets.source import Source
 
 COMMON_TYPES = (

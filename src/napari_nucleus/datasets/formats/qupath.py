@@ -10,9 +10,9 @@ import numpy as np
 import shapely
 from shapely.geometry import shape
 
-from napari_nucleus.datasets.files import IMAGES, Layout, read_image, reading
-from napari_nucleus.datasets.format import AnnotatedImage, Format, Record
-from napari_nucleus.datasets.polygons import rasterize
+from napari_nucleus.datasets.formats.base import AnnotatedImage, Format, Record
+from napari_nucleus.datasets.formats.files import IMAGES, Layout, read_image, reading
+from napari_nucleus.datasets.formats.polygons import rasterize
 from napari_nucleus.datasets.source import Source
 from napari_nucleus.errors import UserError
 from napari_nucleus.slides import open_slide

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_nucleus.datasets.files import Layout, map_npy, read_csv, reading
-from napari_nucleus.datasets.format import AnnotatedImage, Format, Record
-from napari_nucleus.datasets.matlab import COLON_COMMON, COLON_TYPES, majority
+from napari_nucleus.datasets.formats.base import AnnotatedImage, Format, Record
+from napari_nucleus.datasets.formats.files import Layout, map_npy, read_csv, reading
+from napari_nucleus.datasets.formats.matlab import COLON_COMMON, COLON_TYPES, majority
 from napari_nucleus.datasets.source import Source
 from napari_nucleus.errors import UserError
 

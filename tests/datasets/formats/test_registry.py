@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from napari_nucleus.datasets import COMMON_TYPES, FORMATS, Sample, Source, load_source
-from napari_nucleus.datasets.files import Layout
+from napari_nucleus.datasets.formats.files import Layout
 from napari_nucleus.datasets.loading import find_format
 from napari_nucleus.errors import UserError
 from napari_nucleus.nucleus_types import UNKNOWN

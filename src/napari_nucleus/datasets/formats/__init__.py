@@ -1,0 +1,1 @@
+"""Published layouts of annotated images, one file each."""
