@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from napari_nucleus.augment.appearance import Noise, Sharpen, Sometimes
 from napari_nucleus.augment.geometry import Elastic, Geometry, warp_images, warp_labels
 from napari_nucleus.augment.stain import StainJitter
+from napari_nucleus.augment.targets import hv_targets
 from napari_nucleus.errors import UserError
 from napari_nucleus.models.batch import Batch, Crops
 from napari_nucleus.models.stain_normalization import StainNormalization
 from napari_nucleus.nucleus_types import UNKNOWN
-from napari_nucleus.targets import hv_targets
 
 _CONTEXT = 24
 """Pixels around a patch in which its nuclei are seen whole before their centroids are taken."""

@@ -3,7 +3,7 @@ import pytest
 import torch
 from skimage.measure import label as components
 
-from napari_nucleus.targets import hv_targets
+from napari_nucleus.augment.targets import hv_targets
 from tests.tissue import distances, tissue
 
 
