@@ -28,12 +28,12 @@ from PIL import Image
 from napari_nucleus.datasets import Sample, Source, load_source
 from napari_nucleus.datasets.sample import resample
 from napari_nucleus.errors import UserError
+from napari_nucleus.evaluation.validation import validate
 from napari_nucleus.models.checkpoints import load_checkpoint
 from napari_nucleus.nucleus_types import UNKNOWN
 from napari_nucleus.retraining import EPOCHS, Retraining
 from napari_nucleus.retraining.judgement import overall
 from napari_nucleus.retraining.loop import retrain
-from napari_nucleus.validation import validate
 from napari_nucleus.weights.store import DEFAULT_MODEL
 
 SIDE, TILES = 256, 10

@@ -13,13 +13,13 @@ from torch import Tensor
 
 from napari_nucleus.datasets import Sample
 from napari_nucleus.errors import UserError
+from napari_nucleus.evaluation.validation import validate
 from napari_nucleus.inference import predict_image, segment, segment_steps
 from napari_nucleus.inference.deferred_types import Untyped
 from napari_nucleus.models import registry
 from napari_nucleus.models.checkpoints import save_checkpoint
 from napari_nucleus.results import export, open_result
 from napari_nucleus.slides import Slide, slide_from_arrays
-from napari_nucleus.validation import validate
 from tests.graph_decoder import STRIDE, GraphDecoder, Words
 from tests.test_cli import answer
 from tests.tissue import TYPES, Decoder, Tissue, tissue

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from napari_nucleus.cli.app import Json, ManyData
 from napari_nucleus.cli.console import out, print_json, progress, say
-from napari_nucleus.score_figure import SCORES, write_figure
+from napari_nucleus.evaluation.figure import SCORES, write_figure
 from napari_nucleus.weights.store import DEFAULT_MODEL
 
 _NAMES = {

@@ -14,7 +14,8 @@ import torch
 from napari_nucleus.curves import draw_curves
 from napari_nucleus.datasets import Sample, Source
 from napari_nucleus.errors import UserError
-from napari_nucleus.fitting import fit_steps
+from napari_nucleus.evaluation.fit_postprocessing import fit_steps
+from napari_nucleus.evaluation.validation import validate
 from napari_nucleus.models import NucleusModel
 from napari_nucleus.models.checkpoints import load_checkpoint, save_checkpoint
 from napari_nucleus.recipe import Recipe
@@ -44,7 +45,6 @@ from napari_nucleus.training.patches import Patches
 from napari_nucleus.training.plan import plan
 from napari_nucleus.training.run import Run
 from napari_nucleus.training.split import count_images, count_tiles
-from napari_nucleus.validation import validate
 from napari_nucleus.weights.store import read_card
 
 T = TypeVar("T")

@@ -12,7 +12,8 @@ import torch
 from napari_nucleus.curves import draw_curves
 from napari_nucleus.datasets import Source, find_types
 from napari_nucleus.errors import UserError
-from napari_nucleus.fitting import fit_instances
+from napari_nucleus.evaluation.fit_postprocessing import fit_instances
+from napari_nucleus.evaluation.validation import validate
 from napari_nucleus.models import NucleusModel, create_model
 from napari_nucleus.models.checkpoints import load_checkpoint, save_checkpoint
 from napari_nucleus.recipe import Recipe
@@ -23,7 +24,6 @@ from napari_nucleus.training.plan import plan
 from napari_nucleus.training.progress import Step
 from napari_nucleus.training.run import Run
 from napari_nucleus.training.split import count_images, count_tiles, split
-from napari_nucleus.validation import validate
 
 _log = logging.getLogger(__name__)
 

@@ -14,6 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from napari_nucleus.datasets import Sample
 from napari_nucleus.errors import UserError
+from napari_nucleus.evaluation.validation import score_samples, summarize_validation
 from napari_nucleus.models import NucleusModel
 from napari_nucleus.models.batch import Batch
 from napari_nucleus.models.checkpoints import load_weights
@@ -24,7 +25,6 @@ from napari_nucleus.training.learner import Diverged, Learner
 from napari_nucleus.training.patches import Patches
 from napari_nucleus.training.plan import Plan
 from napari_nucleus.training.progress import Progress, Step
-from napari_nucleus.validation import score_samples, summarize_validation
 
 _NAMED = 8
 """Images that a message names."""

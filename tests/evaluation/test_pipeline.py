@@ -14,13 +14,13 @@ import napari_nucleus
 from napari_nucleus.datasets import Sample, Source, load_source
 from napari_nucleus.errors import UserError
 from napari_nucleus.evaluation import evaluate, evaluate_steps
-from napari_nucleus.fitting import fit_instances
+from napari_nucleus.evaluation.fit_postprocessing import fit_instances
+from napari_nucleus.evaluation.validation import validate
 from napari_nucleus.inference import segment
 from napari_nucleus.instances import HOVER
 from napari_nucleus.metrics import score_pair
 from napari_nucleus.metrics.aggregate import Nuclei, score_image, summarize
 from napari_nucleus.nucleus_types import UNKNOWN
-from napari_nucleus.validation import validate
 from tests.tissue import TYPES, Decoder, Tissue, tissue, write_dataset
 
 SCORES = {"dice", "dice2", "aji", "aji_plus", "dq", "sq", "pq"}

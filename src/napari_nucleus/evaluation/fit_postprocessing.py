@@ -4,9 +4,9 @@ from collections.abc import Generator, Sequence
 from typing import Any
 
 from napari_nucleus.datasets import Sample
+from napari_nucleus.evaluation.validation import predict_maps, score_maps
 from napari_nucleus.metrics import mean
 from napari_nucleus.models import NucleusModel
-from napari_nucleus.validation import predict_maps, score_maps
 
 _SWEEPS = 3
 """One constant's best value depends on the others', but two or three rounds settle it."""

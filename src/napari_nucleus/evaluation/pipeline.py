@@ -10,9 +10,9 @@ import pandas as pd
 
 from napari_nucleus.datasets import Sample, Source, load_source, read_labels, read_types, type_index
 from napari_nucleus.errors import UserError
+from napari_nucleus.evaluation.report import report
 from napari_nucleus.metrics.aggregate import ImageScore, Nuclei, score_image
 from napari_nucleus.results import Result, open_result
-from napari_nucleus.score_report import report
 from napari_nucleus.slides import slide_from_arrays
 from napari_nucleus.weights.store import DEFAULT_MODEL
 

@@ -5,11 +5,11 @@ import pandas as pd
 import pytest
 from scipy.stats import bootstrap
 
+from napari_nucleus.evaluation.report import report
 from napari_nucleus.metrics import mean_iou
 from napari_nucleus.metrics.aggregate import ImageScore, Nuclei, score_image
 from napari_nucleus.metrics.bootstrap import resample
 from napari_nucleus.nucleus_types import UNKNOWN
-from napari_nucleus.score_report import report
 from tests.tissue import TYPES, tissue
 
 SINGLE = ["dice", "dice2", "aji", "aji_plus", "dq", "sq", "pq", "miou", "weighted_f1"]
