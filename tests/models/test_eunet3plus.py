@@ -14,8 +14,8 @@ from napari_nucleus.models.checkpoints import load_checkpoint, save_checkpoint
 from napari_nucleus.models.eunet3plus import UNet3Plus
 from napari_nucleus.models.eunet3plus.unet3plus import MaxBlurPool, conv_unit
 from napari_nucleus.models.stain_normalization import StainNormalization
-from napari_nucleus.recipe import Recipe
-from napari_nucleus.training.objective import branch_losses
+from napari_nucleus.training.branch_losses import branch_losses
+from napari_nucleus.training.recipe import Recipe
 from tests.tissue import tissue
 
 LEVELS = ("", "_2", "_3", "_4", "_5")

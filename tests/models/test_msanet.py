@@ -30,8 +30,8 @@ from napari_nucleus.models.msanet.graph import (
 )
 from napari_nucleus.models.msanet.ppa_vit import PyramidPoolingAttention, PyramidViT
 from napari_nucleus.models.msanet.windows import see_windows
-from napari_nucleus.recipe import Recipe
-from napari_nucleus.training.objective import branch_losses
+from napari_nucleus.training.branch_losses import branch_losses
+from napari_nucleus.training.recipe import Recipe
 
 TYPES = ("tumour", "stroma", "immune")
 SIDE = 64

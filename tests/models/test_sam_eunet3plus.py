@@ -14,8 +14,8 @@ from napari_nucleus.models.checkpoints import load_checkpoint, save_checkpoint
 from napari_nucleus.models.eunet3plus import SamUNet3Plus
 from napari_nucleus.models.feature_cache import FeatureCache
 from napari_nucleus.models.sam.model import FrozenSam, SamGuide
-from napari_nucleus.recipe import Phase, Recipe
 from napari_nucleus.training import train
+from napari_nucleus.training.recipe import Phase, Recipe
 from napari_nucleus.weights import sam as sam_weights
 from napari_nucleus.weights.sam import SAM_WEIGHTS
 from napari_nucleus.weights.store import read_card

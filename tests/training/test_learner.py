@@ -11,10 +11,10 @@ from torch import nn
 from napari_nucleus.errors import UserError
 from napari_nucleus.models.batch import Batch
 from napari_nucleus.models.feature_cache import FeatureCache
-from napari_nucleus.recipe import Phase
 from napari_nucleus.training import learner, train, train_steps
-from napari_nucleus.training.fabric import start_fabric
+from napari_nucleus.training.distributed import start_fabric
 from napari_nucleus.training.learner import Learner
+from napari_nucleus.training.recipe import Phase
 from tests.training.tiny import SHORT, Tiny, log_of, same, weights_of
 
 PARTS = {"all": {"encoder", "np", "hv", "tp"}, "decoder": {"np", "hv", "tp"}, "types": {"tp"}}

@@ -10,9 +10,9 @@ import torch
 
 from napari_nucleus.augment import AUGMENTATIONS
 from napari_nucleus.datasets import Source
-from napari_nucleus.recipe import Phase, Recipe
 from napari_nucleus.training.patches import Patches, _ahead
-from napari_nucleus.training.plan import Plan
+from napari_nucleus.training.recipe import Phase, Recipe
+from napari_nucleus.training.schedule import Plan
 from napari_nucleus.training.split import split
 from tests.training.tiny import SHORT
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_nucleus.models import NucleusModel
-from napari_nucleus.recipe import Phase, Recipe
+from napari_nucleus.training.recipe import Phase, Recipe
 from tests.tissue import Decoder
 
 SHORT = Recipe(

@@ -62,8 +62,8 @@ def train(
     """
     from napari_nucleus import training
     from napari_nucleus.models.checkpoints import load_checkpoint
-    from napari_nucleus.recipe import Recipe, load_recipe
-    from napari_nucleus.training.fabric import is_leader
+    from napari_nucleus.training.distributed import is_leader
+    from napari_nucleus.training.recipe import Recipe, load_recipe
 
     start = load_checkpoint(init) if init else None
     given: dict[str, Any] = {}

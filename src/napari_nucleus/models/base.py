@@ -16,7 +16,7 @@ from napari_nucleus.slides.tiles import STRIDE
 if TYPE_CHECKING:
     from napari_nucleus.models.batch import Batch
     from napari_nucleus.models.feature_cache import FeatureCache
-    from napari_nucleus.recipe import Recipe
+    from napari_nucleus.training.recipe import Recipe
 
 
 class NucleusModel(nn.Module, ABC):

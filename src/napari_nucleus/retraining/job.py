@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from napari_nucleus.recipe import Phase, Recipe
+from napari_nucleus.training.recipe import Phase, Recipe
 from napari_nucleus.weights.store import DEFAULT_MODEL
 
 if TYPE_CHECKING:

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from napari_nucleus.curves import over_datasets
 from napari_nucleus.datasets import Sample
 from napari_nucleus.inference import predict_image
 from napari_nucleus.metrics import score_pair
 from napari_nucleus.models import NucleusModel
 from napari_nucleus.slides.examples import colon
+from napari_nucleus.training.curves import over_datasets
 
 _PICTURE = 256
 """Longest side of a picture in pixels of the network."""

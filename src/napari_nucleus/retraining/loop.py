@@ -11,14 +11,12 @@ from typing import Any, Self, TypeVar
 
 import torch
 
-from napari_nucleus.curves import draw_curves
 from napari_nucleus.datasets import Sample, Source
 from napari_nucleus.errors import UserError
 from napari_nucleus.evaluation.fit_postprocessing import fit_steps
 from napari_nucleus.evaluation.validation import validate
 from napari_nucleus.models import NucleusModel
 from napari_nucleus.models.checkpoints import load_checkpoint, save_checkpoint
-from napari_nucleus.recipe import Recipe
 from napari_nucleus.retraining.job import PATCH, Retraining
 from napari_nucleus.retraining.judgement import (
     Picture,
@@ -39,11 +37,13 @@ from napari_nucleus.retraining.runs import SAMPLES, alone, forget_state, save_jo
 from napari_nucleus.retraining.start import freeze_types, type_branch, with_types
 from napari_nucleus.slides import Slide
 from napari_nucleus.training import Step
-from napari_nucleus.training.fabric import start_fabric
-from napari_nucleus.training.folder import RunFolder
+from napari_nucleus.training.curves import draw_curves
+from napari_nucleus.training.distributed import start_fabric
 from napari_nucleus.training.patches import Patches
-from napari_nucleus.training.plan import plan
+from napari_nucleus.training.recipe import Recipe
 from napari_nucleus.training.run import Run
+from napari_nucleus.training.run_folder import RunFolder
+from napari_nucleus.training.schedule import plan
 from napari_nucleus.training.split import count_images, count_tiles
 from napari_nucleus.weights.store import read_card
 

@@ -12,8 +12,8 @@ from napari_nucleus.errors import UserError
 from napari_nucleus.models import NucleusModel
 from napari_nucleus.models.batch import Batch
 from napari_nucleus.models.feature_cache import FeatureCache, weights_hash
-from napari_nucleus.recipe import Phase, Recipe
-from napari_nucleus.training.objective import branch_losses
+from napari_nucleus.training.branch_losses import branch_losses
+from napari_nucleus.training.recipe import Phase, Recipe
 
 _HIGHEST_NORM = 1.0
 """Longer gradients are shortened to this."""

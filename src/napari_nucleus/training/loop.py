@@ -9,20 +9,20 @@ from pathlib import Path
 
 import torch
 
-from napari_nucleus.curves import draw_curves
 from napari_nucleus.datasets import Source, find_types
 from napari_nucleus.errors import UserError
 from napari_nucleus.evaluation.fit_postprocessing import fit_instances
 from napari_nucleus.evaluation.validation import validate
 from napari_nucleus.models import NucleusModel, create_model
 from napari_nucleus.models.checkpoints import load_checkpoint, save_checkpoint
-from napari_nucleus.recipe import Recipe
-from napari_nucleus.training.fabric import start_fabric
-from napari_nucleus.training.folder import RunFolder
+from napari_nucleus.training.curves import draw_curves
+from napari_nucleus.training.distributed import start_fabric
 from napari_nucleus.training.patches import Patches
-from napari_nucleus.training.plan import plan
 from napari_nucleus.training.progress import Step
+from napari_nucleus.training.recipe import Recipe
 from napari_nucleus.training.run import Run
+from napari_nucleus.training.run_folder import RunFolder
+from napari_nucleus.training.schedule import plan
 from napari_nucleus.training.split import count_images, count_tiles, split
 
 _log = logging.getLogger(__name__)

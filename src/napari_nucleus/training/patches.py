@@ -12,8 +12,8 @@ from lightning_fabric import Fabric
 from napari_nucleus.augment import PatchSampler, create_augmentation
 from napari_nucleus.datasets import Sample, Source
 from napari_nucleus.models.batch import Batch, Crops
-from napari_nucleus.recipe import Recipe
-from napari_nucleus.training.plan import Plan
+from napari_nucleus.training.recipe import Recipe
+from napari_nucleus.training.schedule import Plan
 from napari_nucleus.training.split import weights_by_index
 
 S = TypeVar("S")

@@ -10,9 +10,9 @@ from napari_nucleus.augment import write_preview
 from napari_nucleus.datasets import find_types
 from napari_nucleus.errors import UserError
 from napari_nucleus.files import write_errors
-from napari_nucleus.recipe import Recipe
-from napari_nucleus.training.fabric import start_fabric
+from napari_nucleus.training.distributed import start_fabric
 from napari_nucleus.training.patches import Patches
+from napari_nucleus.training.recipe import Recipe
 from napari_nucleus.training.split import split
 
 _PATCHES = 12

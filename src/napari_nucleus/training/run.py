@@ -18,13 +18,13 @@ from napari_nucleus.evaluation.validation import score_samples, summarize_valida
 from napari_nucleus.models import NucleusModel
 from napari_nucleus.models.batch import Batch
 from napari_nucleus.models.checkpoints import load_weights
-from napari_nucleus.recipe import Recipe
-from napari_nucleus.training.fabric import gather, share_statistics
-from napari_nucleus.training.folder import RunFolder
+from napari_nucleus.training.distributed import gather, share_statistics
 from napari_nucleus.training.learner import Diverged, Learner
 from napari_nucleus.training.patches import Patches
-from napari_nucleus.training.plan import Plan
 from napari_nucleus.training.progress import Progress, Step
+from napari_nucleus.training.recipe import Recipe
+from napari_nucleus.training.run_folder import RunFolder
+from napari_nucleus.training.schedule import Plan
 
 _NAMED = 8
 """Images that a message names."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from napari_nucleus.datasets import Sample, Source, is_held_out, load_source
 from napari_nucleus.errors import UserError
-from napari_nucleus.recipe import Recipe
+from napari_nucleus.training.recipe import Recipe
 
 
 def split(recipe: Recipe, sources: Sequence[Source]) -> tuple[list[Sample], list[Sample]]:

@@ -67,7 +67,7 @@ from napari_nucleus.models.registry import register_model
 
 if TYPE_CHECKING:
     from napari_nucleus.models.batch import Batch
-    from napari_nucleus.recipe import Recipe
+    from napari_nucleus.training.recipe import Recipe
 
 Adaptation = Literal["distillation", "zero_shot", "linear_probe", "fine_tune"]
 """How CLIP is put to use (Table 8); the first is the paper's own."""

@@ -9,7 +9,7 @@ from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
 from matplotlib.figure import Figure
 from napari.utils.theme import get_theme
 
-from napari_nucleus.curves import draw_losses, draw_scores, read_log
+from napari_nucleus.training.curves import draw_losses, draw_scores, read_log
 
 _SIZE = (3.0, 4.0)
 """Inches of 100 pixels."""

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from napari_nucleus.models import NucleusModel, losses
 from napari_nucleus.models.batch import Batch
-from napari_nucleus.recipe import Recipe
+from napari_nucleus.training.recipe import Recipe
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from napari_nucleus.errors import UserError
-from napari_nucleus.recipe import Phase, Recipe, load_recipe
+from napari_nucleus.training.recipe import Phase, Recipe, load_recipe
 
 Write = Callable[[str], Path]
 

@@ -8,7 +8,7 @@ import pytest
 from matplotlib.axes import Axes
 from PIL import Image
 
-from napari_nucleus.curves import draw_curves
+from napari_nucleus.training.curves import draw_curves
 
 
 @pytest.fixture

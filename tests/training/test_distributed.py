@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from napari_nucleus.recipe import load_recipe
 from napari_nucleus.training import train
-from napari_nucleus.training.fabric import gather, is_leader, start_fabric
+from napari_nucleus.training.distributed import gather, is_leader, start_fabric
+from napari_nucleus.training.recipe import load_recipe
 from tests.training.tiny import log_of, same
 
 RECIPE = """

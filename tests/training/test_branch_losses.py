@@ -7,8 +7,8 @@ from torch import Tensor
 
 from napari_nucleus.models import losses
 from napari_nucleus.models.batch import Batch
-from napari_nucleus.recipe import Recipe
-from napari_nucleus.training.objective import branch_losses
+from napari_nucleus.training.branch_losses import branch_losses
+from napari_nucleus.training.recipe import Recipe
 from tests.training.tiny import Tiny
 
 MODEL = Tiny(())

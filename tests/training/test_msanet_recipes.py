@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from napari_nucleus.models.msanet import MSANet
-from napari_nucleus.recipe import Recipe, load_recipe
+from napari_nucleus.training.recipe import Recipe, load_recipe
 
 FOLDER = Path(__file__).parents[1] / "recipes"
 

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from napari_nucleus.recipe import Phase, Recipe
+from napari_nucleus.training.recipe import Phase, Recipe
 
 _FALL, _EVERY = 0.1, 25
 """The rate of the ``"step"`` schedule is multiplied by the one after so many epochs."""

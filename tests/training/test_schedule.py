@@ -2,8 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from napari_nucleus.recipe import Phase, Recipe
-from napari_nucleus.training.plan import Plan, plan
+from napari_nucleus.training.recipe import Phase, Recipe
+from napari_nucleus.training.schedule import Plan, plan
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import pytest
 from napari_nucleus.augment import AUGMENTATIONS, SAMPLINGS
 from napari_nucleus.errors import UserError
 from napari_nucleus.models import list_models
-from napari_nucleus.recipe import load_recipe
-from napari_nucleus.training.objective import np_loss, tp_loss
+from napari_nucleus.training.branch_losses import np_loss, tp_loss
+from napari_nucleus.training.recipe import load_recipe
 from napari_nucleus.training.split import weights_by_index
 
 ROOT = Path(__file__).parents[1]
