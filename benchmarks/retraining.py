@@ -32,7 +32,7 @@ from napari_nucleus.evaluation.validation import validate
 from napari_nucleus.models.checkpoints import load_checkpoint
 from napari_nucleus.nucleus_types import UNKNOWN
 from napari_nucleus.retraining import EPOCHS, Retraining
-from napari_nucleus.retraining.judgement import overall
+from napari_nucleus.retraining.comparison import overall
 from napari_nucleus.retraining.loop import retrain
 from napari_nucleus.weights.store import DEFAULT_MODEL
 

@@ -3,7 +3,7 @@
 What to do is told here; `loop` does it, with torch.
 """
 
-from napari_nucleus.retraining.job import EPOCHS, LEARNING_RATES, Retraining
+from napari_nucleus.retraining.config import EPOCHS, LEARNING_RATES, Retraining
 from napari_nucleus.retraining.runs import interrupted_run, new_run, read_job, use_model
 
 __all__ = [

@@ -17,8 +17,7 @@ from napari_nucleus.evaluation.fit_postprocessing import fit_steps
 from napari_nucleus.evaluation.validation import validate
 from napari_nucleus.models import NucleusModel
 from napari_nucleus.models.checkpoints import load_checkpoint, save_checkpoint
-from napari_nucleus.retraining.job import PATCH, Retraining
-from napari_nucleus.retraining.judgement import (
+from napari_nucleus.retraining.comparison import (
     Picture,
     agreement,
     find_nuclei,
@@ -26,15 +25,10 @@ from napari_nucleus.retraining.judgement import (
     overall,
     take_picture,
 )
-from napari_nucleus.retraining.material import (
-    Material,
-    check,
-    count_shaped,
-    knows_types,
-    read_material,
-)
+from napari_nucleus.retraining.config import PATCH, Retraining
+from napari_nucleus.retraining.data import Material, check, count_shaped, knows_types, read_material
+from napari_nucleus.retraining.new_types import freeze_types, type_branch, with_types
 from napari_nucleus.retraining.runs import SAMPLES, alone, forget_state, save_job
-from napari_nucleus.retraining.start import freeze_types, type_branch, with_types
 from napari_nucleus.slides import Slide
 from napari_nucleus.training import Step
 from napari_nucleus.training.curves import draw_curves

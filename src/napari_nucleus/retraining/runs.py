@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from napari_nucleus.errors import UserError
 from napari_nucleus.files import replacing, write_errors
-from napari_nucleus.retraining.job import Retraining
+from napari_nucleus.retraining.config import Retraining
 from napari_nucleus.weights.store import list_checkpoints, trained_dir
 
 SAMPLES = "samples.npz"

@@ -10,7 +10,7 @@ from pytestqt.qtbot import QtBot
 
 from napari_nucleus.models import create_model, registry
 from napari_nucleus.models.checkpoints import save_checkpoint
-from napari_nucleus.retraining import judgement
+from napari_nucleus.retraining import comparison as judgement
 from napari_nucleus.widgets.train import TrainWidget
 from tests.edits.folder import picture
 from tests.tissue import TYPES, tissue, write_dataset

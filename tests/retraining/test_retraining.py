@@ -22,16 +22,18 @@ from napari_nucleus.results.export import write_geojson
 from napari_nucleus.retraining import (
     Retraining,
     interrupted_run,
-    judgement,
     loop,
     new_run,
     read_job,
     use_model,
 )
-from napari_nucleus.retraining.judgement import agreement, take_picture
+from napari_nucleus.retraining import (
+    comparison as judgement,
+)
+from napari_nucleus.retraining.comparison import agreement, take_picture
+from napari_nucleus.retraining.data import Material, check, hold_out, read_material
 from napari_nucleus.retraining.loop import retrain, retrain_steps
-from napari_nucleus.retraining.material import Material, check, hold_out, read_material
-from napari_nucleus.retraining.start import with_types
+from napari_nucleus.retraining.new_types import with_types
 from tests.edits.folder import open_session, picture, squares, write_result
 from tests.tissue import TYPES, tissue, write_dataset
 from tests.training.tiny import Tiny
