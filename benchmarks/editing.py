@@ -128,7 +128,7 @@ def in_window(path: Path, image: np.ndarray, pitch: int) -> None:
     from qtpy.QtWidgets import QApplication
 
     from napari_nucleus.widgets.correct import CorrectWidget
-    from napari_nucleus.widgets.layers import image_layer, nuclei_layers, placement_of
+    from napari_nucleus.widgets.shared.layers import image_layer, nuclei_layers, placement_of
 
     def until(condition: Callable[[], object]) -> None:
         while not condition():

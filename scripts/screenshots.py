@@ -24,9 +24,9 @@ from napari_nucleus.slides import open_slide
 from napari_nucleus.slides.tiles import Box
 from napari_nucleus.weights.store import DEFAULT_MODEL
 from napari_nucleus.widgets.correct import CorrectWidget
-from napari_nucleus.widgets.correcting.controller import Correcting
-from napari_nucleus.widgets.correcting.tools import Tool
-from napari_nucleus.widgets.layers import image_layer
+from napari_nucleus.widgets.correct.controller import Correcting
+from napari_nucleus.widgets.correct.tools import Tool
+from napari_nucleus.widgets.shared.layers import image_layer
 from napari_nucleus.widgets.train import TrainWidget
 from scripts.demo import button, wait_until
 

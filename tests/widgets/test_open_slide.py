@@ -9,7 +9,7 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 
 from napari_nucleus.widgets.open_slide import OpenSlideWidget
-from napari_nucleus.widgets.recent import recent_slides, remember
+from napari_nucleus.widgets.shared.recent import recent_slides, remember
 
 Told = Callable[[], list[str]]
 PIXELS = np.random.default_rng(0).integers((0, 50, 90), (99, 150, 255), (400, 600, 3), np.uint8)

@@ -22,9 +22,9 @@ from qtpy.QtWidgets import (
 
 from napari_nucleus.errors import UserError
 from napari_nucleus.slides import Slide, open_slide
-from napari_nucleus.widgets.boxes import WIDTH, MppBox, shrinkable
-from napari_nucleus.widgets.layers import image_layer, with_overview
-from napari_nucleus.widgets.recent import recent_slides, remember
+from napari_nucleus.widgets.shared.choices import WIDTH, MppBox, shrinkable
+from napari_nucleus.widgets.shared.layers import image_layer, with_overview
+from napari_nucleus.widgets.shared.recent import recent_slides, remember
 
 _THUMBNAIL = 180
 _FILTER = "Slides (*.svs *.ndpi *.tif *.tiff *.png *.jpg *.jpeg);;All files (*)"

@@ -10,7 +10,7 @@ from napari.utils.notifications import show_error
 from napari_nucleus.errors import UserError
 from napari_nucleus.results import Result, open_result
 from napari_nucleus.slides import open_slide
-from napari_nucleus.widgets.layers import image_layer, nuclei_layers, placement
+from napari_nucleus.widgets.shared.layers import image_layer, nuclei_layers, placement
 
 Reader = Callable[[str], list[Any]]
 

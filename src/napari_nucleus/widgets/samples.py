@@ -3,7 +3,7 @@
 from typing import Any
 
 from napari_nucleus.slides.examples import colon
-from napari_nucleus.widgets.layers import image_layer
+from napari_nucleus.widgets.shared.layers import image_layer
 
 
 def tissue() -> list[tuple[Any, dict, str]]:

@@ -1,0 +1,56 @@
+"""Nuclei that are missing, outlined one after the other while the window lives."""
+
+from collections import deque
+
+from qtpy.QtCore import QObject, Signal
+
+from napari_nucleus.errors import UserError
+from napari_nucleus.prompts.propose import Outline, Outliner
+from napari_nucleus.slides.tiles import Box
+from napari_nucleus.widgets.shared.background import Failure, in_background
+
+Prompt = tuple[float, float] | Box
+
+
+class Adder(QObject):
+    """Asks an `Outliner` in a thread.
+
+    Parameters
+    ----------
+    outliner
+        Who is asked.
+    """
+
+    found = Signal(object, str)
+    """An `Outline`, and the type that the nucleus shall have."""
+    failed = Signal(str)
+    """Why there is none, in one line."""
+    waiting = Signal(int)
+    """How many are still looked for."""
+
+    def __init__(self, outliner: Outliner) -> None:
+        super().__init__()
+        self.outliner = outliner
+        self._asked: deque[tuple[Prompt, str]] = deque()
+
+    def ask(self, prompt: Prompt, kind: str) -> None:
+        """Look for a nucleus of a type at a point (x, y) or in a box of level-0 pixels."""
+        self._asked.append((prompt, kind))
+        self.waiting.emit(len(self._asked))
+        if len(self._asked) == 1:
+            self._look()
+
+    def _look(self) -> None:
+        in_background(self.outliner.outline, self._asked[0][0], then=self._on_outline)
+
+    def _on_outline(self, outline: Outline | Failure) -> None:
+        _, kind = self._asked.popleft()
+        self.waiting.emit(len(self._asked))
+        if self._asked:
+            self._look()
+        if not isinstance(outline, Failure):
+            self.found.emit(outline, kind)
+        elif isinstance(outline.error, UserError):
+            self.failed.emit(str(outline.error))
+        else:
+            raise outline.error

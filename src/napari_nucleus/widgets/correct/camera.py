@@ -1,0 +1,68 @@
+"""Where the viewer looks, in level-0 pixels of a result."""
+
+import numpy as np
+from napari.components import ViewerModel
+from napari.layers import Labels
+
+from napari_nucleus.slides.tiles import Box
+from napari_nucleus.widgets.shared.regions import visible_region
+
+# A nucleus that is looked at takes between these shares of the canvas.
+_SMALLEST, _LARGEST = 0.06, 0.5
+_GOOD = 0.15
+
+_STEP = 0.25  # of what is in view, that a key moves it by
+
+
+class View:
+    """The camera of a viewer over a result.
+
+    Parameters
+    ----------
+    viewer
+        The viewer.
+    whole
+        A layer in the coordinates of the whole result.
+    """
+
+    def __init__(self, viewer: ViewerModel, whole: Labels) -> None:
+        self._viewer = viewer
+        self._whole = whole
+
+    @property
+    def zoom(self) -> float:
+        """Pixels of the screen per level-0 pixel."""
+        step = np.subtract(self._whole.data_to_world((0, 1)), self._whole.data_to_world((0, 0)))
+        return float(self._viewer.scene.camera.zoom * np.linalg.norm(step))
+
+    def visible(self) -> Box:
+        """Return what is in view.
+
+        Raises
+        ------
+        UserError
+            If nothing is.
+        """
+        x, y, width, height = visible_region(self._viewer, self._whole)
+        return Box(x, y, x + width, y + height)
+
+    def look_at(self, box: Box) -> None:
+        """Bring a nucleus into the middle; zoom only if it would be too small or too large."""
+        camera = self._viewer.scene.camera
+        center = self._whole.data_to_world(((box.y0 + box.y1 - 1) / 2, (box.x0 + box.x1 - 1) / 2))
+        share = max(box.width, box.height) * self.zoom / min(self._viewer.canvas.size)
+        if not _SMALLEST <= share <= _LARGEST:
+            camera.zoom *= _GOOD / share
+        camera.center = center
+
+    def zoom_by(self, factor: float) -> None:
+        """Enlarge what is in the middle."""
+        self._viewer.scene.camera.zoom *= factor
+
+    def move_by(self, right: int, down: int) -> None:
+        """Move the view by steps."""
+        camera = self._viewer.scene.camera
+        step = np.array(self._viewer.canvas.size) * _STEP / camera.zoom
+        center = np.array(camera.center)
+        center[-2:] += step * (down, right)
+        camera.center = center

@@ -1,0 +1,119 @@
+"""The keys of *Correct nuclei*: what they do, and how they are told."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from html import escape
+from typing import NamedTuple
+
+from napari.layers import Labels
+from qtpy.QtWidgets import QDialog, QLabel, QVBoxLayout, QWidget
+
+from napari_nucleus.widgets.correct.camera import View
+from napari_nucleus.widgets.correct.controller import Correcting
+from napari_nucleus.widgets.correct.tools import Tool
+
+_ZOOM = 1.3
+
+
+class Key(NamedTuple):
+    """One key or several of a kind.
+
+    Attributes
+    ----------
+    shown
+        As the user is told.
+    does
+        What it does, in a few words.
+    keys
+        As napari names them, none where napari has bound them itself or another line has them.
+    """
+
+    shown: str
+    does: str
+    keys: tuple[str, ...]
+
+
+KEYS = {
+    "Tools": [
+        *(Key(tool.key, f"{tool.title}: {tool.hint}", (tool.key,)) for tool in Tool),
+        Key("Space", "Held down: move the view in any tool", ("Space",)),
+        Key("[ ]", "Smaller or larger brush", ()),
+        Key("Ctrl+Z", "Undo", ("Control-Z",)),
+        Key("Ctrl+Shift+Z", "Redo", ("Control-Shift-Z",)),
+    ],
+    "Classes": [
+        Key("1 … 9", "Choose a class, then click nuclei or draw around many", tuple("123456789")),
+        Key("1 … 9", "While you paint or add: the class of new nuclei", ()),
+        Key("1 … 9", "While you check: the class of this nucleus, and go on", ()),
+    ],
+    "Next to check": [
+        Key("N", "Begin, or go on and leave the nucleus as it is", ("N",)),
+        Key("B", "Go back", ("B",)),
+        Key("Y", "Accept, and go on", ("Y",)),
+        Key("Delete, Backspace", "Delete, and go on", ("Delete", "Backspace")),
+    ],
+    "View": [
+        Key("V", "See the tissue alone, or with its nuclei again", ("V",)),
+        Key("Arrows", "Move the view", ("Left", "Right", "Up", "Down")),
+        Key("=  -", "Zoom in, zoom out", ("=", "-")),
+        Key("O", "Correct what is in view, where a large slide is corrected in parts", ("O",)),
+        Key("M", "Mark what is in view as reviewed", ("M",)),
+    ],
+}
+"""All keys, by what they are for."""
+
+
+def bind_keys(layer: Labels, correcting: Correcting, view: View) -> None:
+    """Bind all keys to a layer, where they come before napari's own."""
+    actions: dict[str, Callable[[], object]] = {
+        "Control-Z": correcting.undo,
+        "Control-Shift-Z": correcting.redo,
+        "N": lambda: correcting.go_on() if correcting.queue else correcting.check(True),
+        "B": correcting.go_back,
+        "Y": correcting.accept,
+        "Delete": correcting.delete,
+        "Backspace": correcting.delete,
+        "V": correcting.layers.toggle,
+        "Left": lambda: view.move_by(-1, 0),
+        "Right": lambda: view.move_by(1, 0),
+        "Up": lambda: view.move_by(0, -1),
+        "Down": lambda: view.move_by(0, 1),
+        "=": lambda: view.zoom_by(_ZOOM),
+        "-": lambda: view.zoom_by(1 / _ZOOM),
+        "M": correcting.mark_visible,
+        "O": correcting.open_visible,
+    }
+    actions |= {tool.key: partial(correcting.take, tool) for tool in Tool}
+    actions |= {str(place + 1): partial(correcting.classify, place) for place in range(9)}
+    for key, action in actions.items():
+        layer.bind_key(key, lambda _, action=action: action(), overwrite=True)
+
+    def hold_to_move(_: Labels) -> Iterator[None]:
+        tool = correcting.tool
+        correcting.take(Tool.MOVE)
+        yield
+        correcting.take(tool)
+
+    layer.bind_key("Space", hold_to_move, overwrite=True)
+
+
+def unbind_keys(layer: Labels) -> None:
+    """Give all keys back to napari."""
+    for key in (key for group in KEYS.values() for one in group for key in one.keys):
+        layer.bind_key(key, None)
+
+
+class KeysDialog(QDialog):
+    """Shows all keys; stays open beside the work."""
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("Keys of Correct nuclei")
+        rows = []
+        for title, keys in KEYS.items():
+            rows.append(f"<tr><td colspan='2'><br><b>{title}</b></td></tr>")
+            rows += [
+                f"<tr><td>{escape(key.shown)}</td><td>{escape(key.does)}</td></tr>" for key in keys
+            ]
+        text = QLabel(f"<table cellpadding='2'>{''.join(rows)}</table>")
+        QVBoxLayout(self).addWidget(text)

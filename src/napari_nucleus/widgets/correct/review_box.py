@@ -1,0 +1,71 @@
+"""Which nucleus is checked, and what to do with it."""
+
+import pandas as pd
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QGridLayout, QLabel, QPushButton, QWidget
+
+from napari_nucleus.widgets.correct.review_queue import CheckQueue
+
+_LINES = 3
+
+
+class CheckBox(QWidget):
+    """Buttons to go through the nuclei of which there is doubt."""
+
+    switched = Signal(bool)
+    """To begin, or to end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.check_button = QPushButton("Next to check")
+        self.check_button.setCheckable(True)
+        self.check_button.setToolTip("Go through the nuclei of which the network is least sure (N)")
+        self.check_button.clicked.connect(self.switched.emit)
+        self.text = QLabel()
+        self.text.setWordWrap(True)
+        # As many lines as it ever has: the buttons below stay under the mouse.
+        self.text.setFixedHeight(_LINES * self.text.fontMetrics().lineSpacing())
+        self.text.setAlignment(Qt.AlignmentFlag.AlignTop)
+        self.back_button = QPushButton("Back  B")
+        self.next_button = QPushButton("Skip  N")
+        self.accept_button = QPushButton("Accept  Y")
+        self.delete_button = QPushButton("Delete")
+        self.delete_button.setToolTip("Delete this nucleus and go on (Delete or Backspace)")
+        self._steps = (self.back_button, self.next_button, self.accept_button, self.delete_button)
+        grid = QGridLayout(self)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setSpacing(4)
+        grid.addWidget(self.check_button, 0, 0, 1, 4)
+        grid.addWidget(self.text, 1, 0, 1, 4)
+        for column, button in enumerate(self._steps):
+            grid.addWidget(button, 2, column)
+        for button in (self.check_button, *self._steps):
+            button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+
+    def show_queue(self, queue: CheckQueue | None, row: pd.Series | None) -> None:
+        """Show where in the queue the user is.
+
+        Parameters
+        ----------
+        queue
+            The queue, None while nothing is checked.
+        row
+            The nucleus to check, None where there is none any more.
+        """
+        self.check_button.setChecked(queue is not None)
+        for widget in (self.text, *self._steps):
+            widget.setVisible(queue is not None)
+        if queue is None:
+            return
+        current = queue.current
+        for button in (self.next_button, self.accept_button, self.delete_button):
+            button.setEnabled(current is not None)
+        self.back_button.setEnabled(queue.place > 0)
+        if current is None:
+            self.text.setText(f"All {len(queue):,} are checked.")
+            return
+        kind = "deleted" if row is None else str(row["type"]).replace("_", " ")
+        self.text.setText(
+            f"{queue.place + 1:,} of {len(queue):,}: {kind}, {current.reason}. "
+            "Accept it, delete it, or press the number of its class."
+        )

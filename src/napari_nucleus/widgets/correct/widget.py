@@ -1,0 +1,226 @@
+"""Dock widget *Correct nuclei*."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from napari.layers import Image, Labels
+from napari.utils.notifications import show_error
+from napari.viewer import Viewer
+from qtpy.QtCore import QEvent, Qt, Signal
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFileDialog,
+    QFormLayout,
+    QLabel,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_nucleus.edits.session import EditSession
+from napari_nucleus.errors import UserError
+from napari_nucleus.prompts.propose import Outliner
+from napari_nucleus.slides.tiles import Box
+from napari_nucleus.widgets.correct.add_nucleus import Adder
+from napari_nucleus.widgets.correct.open_session import ImageMoved, image_of, open_session
+from napari_nucleus.widgets.correct.panel import CorrectingPanel
+from napari_nucleus.widgets.correct.workspace import Desk
+from napari_nucleus.widgets.shared.background import Failure, in_background
+from napari_nucleus.widgets.shared.choices import WIDTH, ResultBox
+from napari_nucleus.widgets.shared.layers import image_layer, labels_of, placement_of, result_of
+from napari_nucleus.widgets.shared.regions import shape_region, visible_region
+
+_WHERE = {"What I see": visible_region, "Inside a drawn shape": shape_region}
+
+
+class CorrectWidget(QWidget):
+    """Corrects shapes and classes of the nuclei of a result.
+
+    Parameters
+    ----------
+    napari_viewer
+        The viewer with its layers.
+    """
+
+    started = Signal()
+    """The result is open, or could not be opened."""
+    finished = Signal()
+    """It is saved, and its layers show it."""
+
+    def __init__(self, napari_viewer: Viewer) -> None:
+        super().__init__()
+        self._viewer = napari_viewer
+        self._desk: Desk | None = None
+        self._adder: Adder | None = None
+        self._opening: tuple[Labels, Labels, Box] | None = None
+        self.results = ResultBox(napari_viewer.layers)
+        self.where = QComboBox()
+        self.where.addItems(list(_WHERE))
+        self.start_button = QPushButton("Start correcting")
+        self.panel = CorrectingPanel()
+        self.status = QLabel()
+        self._lay_out()
+        self._show_state()
+        self.results.currentIndexChanged.connect(self._show_state)
+        self.start_button.clicked.connect(self._on_button)
+        self.panel.sam.changed.connect(self._on_sam)
+
+    def start(self) -> None:
+        """Open the chosen result, or say in one line what is missing."""
+        try:
+            self._opening = self._what()
+        except UserError as error:
+            self._fail(error)
+            return
+        self._open(image_of(self._folder, self._viewer.layers))
+
+    def finish(self) -> None:
+        """Save, and leave the result to others."""
+        if self._desk is not None:
+            self.start_button.setEnabled(False)
+            self._leave(self._on_done)
+
+    def changeEvent(self, a0: QEvent | None) -> None:
+        """Finish when napari takes the widget out of the window."""
+        super().changeEvent(a0)
+        if a0 is not None and a0.type() == QEvent.Type.ParentChange and self.parent() is None:
+            self._leave(lambda: None)
+
+    def reset_choices(self, event: Any = None) -> None:
+        """Follow the layers of the viewer; napari calls it when they change."""
+        self.results.update_choices(self._viewer.layers)
+
+    @property
+    def desk(self) -> Desk | None:
+        """What is being corrected."""
+        return self._desk
+
+    @property
+    def _folder(self) -> Path:
+        assert self._opening is not None
+        folder = result_of(self._opening[0])
+        assert folder is not None
+        return folder
+
+    def _what(self) -> tuple[Labels, Labels, Box]:
+        nuclei = self.results.layer
+        if nuclei is None:
+            raise UserError("There is no result: segment an image, or drop a result on napari.")
+        classes = labels_of(result_of(nuclei), "classes", self._viewer.layers)
+        if classes is None:
+            raise UserError("The layer of the classes is gone: drop the result on napari again.")
+        if not nuclei.multiscale:
+            height, width = nuclei.data.shape
+            return nuclei, classes, Box(0, 0, width, height)
+        x, y, width, height = _WHERE[self.where.currentText()](self._viewer, nuclei)
+        return nuclei, classes, Box(x, y, x + width, y + height)
+
+    def _open(self, image: Image | Path | None) -> None:
+        self.start_button.setEnabled(False)
+        self.status.setText("Opening…")
+        in_background(open_session, self._folder, image, then=self._on_opened)
+
+    def _on_opened(self, session: EditSession | Failure) -> None:
+        self.start_button.setEnabled(True)
+        if isinstance(session, Failure):
+            error = session.error
+            if isinstance(error, ImageMoved) and (path := self._ask_for_image(error)):
+                self._open(path)
+            else:
+                self._fail(error)
+            return
+        assert self._opening is not None
+        nuclei, classes, box = self._opening
+        self._tell("")
+        self._show_image(session, nuclei)
+        adder = Adder(Outliner(session, self.panel.sam.file))
+        try:
+            desk = Desk(
+                self._viewer, session, nuclei, classes, box, self._tell, adder.ask, self.finish
+            )
+        except UserError as error:
+            session.close()
+            self._fail(error)
+            return
+        adder.found.connect(desk.correcting.add)
+        adder.failed.connect(self._tell)
+        adder.waiting.connect(self.panel.sam.show_waiting)
+        self._desk, self._adder = desk, adder
+        self.panel.use(desk)
+        if line := session.read_only or session.warning:
+            self._tell(line)
+        self._show_state()
+        self.started.emit()
+
+    def _ask_for_image(self, error: ImageMoved) -> Path | None:
+        show_error(str(error))
+        path, _ = QFileDialog.getOpenFileName(self, f"Where is the image of {self._folder.name}?")
+        return Path(path) if path else None
+
+    def _show_image(self, session: EditSession, nuclei: Labels) -> None:
+        """Show an image that was not in the viewer, where it is found the next time."""
+        if image_of(session.path, self._viewer.layers) is None:
+            image = image_layer(session.slide)
+            image.metadata["result"] = str(session.path)
+            for name, value in placement_of(nuclei).items():
+                setattr(image, name, value)
+            self._viewer.layers.insert(0, image)
+
+    def _fail(self, error: Exception) -> None:
+        self.status.setText(str(error))
+        self.started.emit()
+        if not isinstance(error, UserError):
+            raise error
+        show_error(str(error))
+
+    def _tell(self, line: str) -> None:
+        self.status.setText(line)
+
+    def _leave(self, done: Callable[[], object]) -> None:
+        desk, self._desk = self._desk, None
+        if desk is not None and self._adder is not None:
+            self._adder.blockSignals(True)
+            self.panel.use(None)
+            desk.clear(done)
+
+    def _on_done(self) -> None:
+        self.start_button.setEnabled(True)
+        self.status.setText(self.status.text() or "Saved.")
+        self._show_state()
+        self.finished.emit()
+
+    def _on_sam(self) -> None:
+        if self._desk is not None and self._adder is not None:
+            session = self._desk.correcting.session
+            self._adder.outliner = Outliner(session, self.panel.sam.file)
+
+    def _on_button(self) -> None:
+        if self._desk is None:
+            self.start()
+        elif self._desk.correcting.take_in():  # else what was painted has found no place yet
+            self.finish()
+
+    def _show_state(self) -> None:
+        open_ = self._desk is not None
+        layer = self.results.layer
+        self.start_button.setText("Done" if open_ else "Start correcting")
+        self.panel.setVisible(open_)
+        self.results.setEnabled(not open_)
+        self._form.setRowVisible(self.where, not open_ and layer is not None and layer.multiscale)
+
+    def _lay_out(self) -> None:
+        self._form = QFormLayout()
+        self._form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        self._form.addRow("Result", self.results)
+        self._form.addRow("Where", self.where)
+        self.status.setWordWrap(True)
+        self.status.setStyleSheet("font-weight: bold")
+        self.start_button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        column = QVBoxLayout(self)
+        column.addLayout(self._form)
+        column.addWidget(self.start_button)
+        column.addWidget(self.panel)
+        column.addWidget(self.status)
+        column.addStretch()
+        self.setMinimumWidth(WIDTH)

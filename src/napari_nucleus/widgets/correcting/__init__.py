@@ -1,1 +1,0 @@
-"""What the dock widget *Correct nuclei* is made of."""

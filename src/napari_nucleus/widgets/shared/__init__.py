@@ -1,0 +1,1 @@
+"""What several widgets show and use."""

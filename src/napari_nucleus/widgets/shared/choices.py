@@ -1,0 +1,195 @@
+"""The fields of the forms."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from napari.layers import Image, Labels, Layer
+from napari.utils.notifications import show_error
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QFileDialog
+
+from napari_nucleus.errors import UserError
+from napari_nucleus.weights.sam import missing_sam
+from napari_nucleus.weights.store import DEFAULT_MODEL, find_checkpoint, list_checkpoints, read_card
+from napari_nucleus.widgets.shared.layers import result_of
+
+WIDTH = 310
+"""Width of a dock widget in pixels from which on its title is not cut off."""
+
+_FROM_FILE = "From file…"
+
+
+def shrinkable(box: QComboBox) -> QComboBox:
+    """Let long choices not widen the dock."""
+    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    box.setMinimumContentsLength(12)
+    return box
+
+
+class MppBox(QDoubleSpinBox):
+    """Micrometres per pixel, or not known."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setDecimals(4)
+        self.setRange(0, 100)
+        self.setSingleStep(0.05)
+        self.setSpecialValueText("unknown")
+        self.setToolTip("Micrometres per pixel: about 0.25 for a 40× scan, 0.5 for 20×")
+
+    @property
+    def mpp(self) -> float | None:
+        """µm per pixel, None while not known."""
+        return self.value() or None
+
+    @mpp.setter
+    def mpp(self, mpp: float | None) -> None:
+        self.setValue(mpp or 0)
+
+
+class ImageBox(QComboBox):
+    """The image layers of a viewer that may show a slide."""
+
+    def __init__(self, layers: Iterable[Layer]) -> None:
+        super().__init__()
+        self._images: list[Image] = []
+        shrinkable(self)
+        self.update_choices(layers)
+
+    @property
+    def layer(self) -> Image | None:
+        """The chosen layer, None where there is none."""
+        return self._images[self.currentIndex()] if self._images else None
+
+    def choose(self, layer: Image) -> None:
+        """Choose a layer."""
+        self.setCurrentIndex(self._images.index(layer))
+
+    def update_choices(self, layers: Iterable[Layer]) -> None:
+        """Follow the viewer: choose an image that is new, else keep the one chosen."""
+        images = [one for one in layers if isinstance(one, Image) and one.ndim == 2]
+        new = [one for one in images if one not in self._images]
+        kept = [one for one in images if one == self.layer]
+        blocked = self.blockSignals(True)
+        self.clear()
+        self._images = images
+        self.addItems([one.name for one in images])
+        for one in (*kept, *new)[-1:]:
+            self.choose(one)
+        self.blockSignals(blocked)
+        self.currentIndexChanged.emit(self.currentIndex())
+
+
+class ResultBox(QComboBox):
+    """The results that a viewer shows, by their folders."""
+
+    def __init__(self, layers: Iterable[Layer]) -> None:
+        super().__init__()
+        self._nuclei: list[Labels] = []
+        shrinkable(self)
+        self.setPlaceholderText("Segment, or open a result")
+        self.update_choices(layers)
+
+    @property
+    def layer(self) -> Labels | None:
+        """The layer that shows the nuclei of the chosen result, None where there is none."""
+        return self._nuclei[self.currentIndex()] if self._nuclei else None
+
+    def update_choices(self, layers: Iterable[Layer]) -> None:
+        """Follow the viewer: choose a result that is new, else keep the one chosen."""
+        kept = self.layer
+        results = {
+            one: folder
+            for one in layers
+            if isinstance(one, Labels) and one.metadata.get("shows") == "nuclei"
+            if (folder := result_of(one)) is not None
+        }
+        new = [one for one in results if one not in self._nuclei]
+        blocked = self.blockSignals(True)
+        self.clear()
+        self._nuclei = list(results)
+        for folder in results.values():
+            self.addItem(folder.name)
+            self.setItemData(self.count() - 1, str(folder), Qt.ItemDataRole.ToolTipRole)
+        if chosen := ([kept] if kept in results else []) + new:
+            self.setCurrentIndex(self._nuclei.index(chosen[-1]))
+        self.blockSignals(blocked)
+        self.currentIndexChanged.emit(self.currentIndex())
+
+
+class ModelBox(QComboBox):
+    """Weights by name, those that ship and the user's own, or from a file."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        shrinkable(self)
+        self.setPlaceholderText("Choose a model")
+        self.insertSeparator(0)
+        self.addItem(_FROM_FILE)
+        self.update_choices()
+        self.setCurrentIndex(max(self.findText(DEFAULT_MODEL), 0) if list_checkpoints() else -1)
+        self._chosen = self.currentIndex()
+        self.activated.connect(self._on_activated)
+
+    @property
+    def checkpoint(self) -> str | None:
+        """Name or file of the chosen checkpoint, None where there is none."""
+        return self.currentData()
+
+    def update_choices(self) -> None:
+        """Add what can be had by name since."""
+        for name, path in list_checkpoints().items():
+            if self.findData(name) < 0:
+                self._insert(name, name, path)
+
+    def showPopup(self) -> None:
+        """Open the list, with the models that were made meanwhile."""
+        self.update_choices()
+        super().showPopup()
+
+    def choose(self, name: str) -> None:
+        """Choose a model that can be had by name."""
+        self.update_choices()
+        self.setCurrentIndex(self.findData(name))
+        self._chosen = self.currentIndex()
+
+    def choose_file(self, path: str | Path) -> None:
+        """Add a checkpoint to the choices and choose it.
+
+        Raises
+        ------
+        UserError
+            If it is none.
+        """
+        path = find_checkpoint(path)
+        read_card(path)
+        self._insert(path.stem, str(path), path)
+        self.setCurrentIndex(self.findData(str(path)))
+        self._chosen = self.currentIndex()
+
+    def _insert(self, text: str, checkpoint: str, path: Path) -> None:
+        position = max(self.count() - 2, 0)
+        self.insertItem(position, text, checkpoint)
+        self.setItemData(position, _described(path), Qt.ItemDataRole.ToolTipRole)
+
+    def _on_activated(self, index: int) -> None:
+        if self.itemText(index) != _FROM_FILE:
+            self._chosen = index
+            return
+        self.setCurrentIndex(self._chosen)
+        path, _ = QFileDialog.getOpenFileName(self, "Weights", "", "Checkpoints (*.safetensors)")
+        if path:
+            try:
+                self.choose_file(path)
+            except UserError as error:
+                show_error(str(error))
+
+
+def _described(checkpoint: Path) -> str:
+    """Return where a checkpoint is, and how to get the SAM that it needs if that is not there."""
+    try:
+        sam = read_card(checkpoint)["options"].get("sam")
+    except UserError as error:
+        return f"{checkpoint}\n{error}"
+    missing = missing_sam(**sam) if sam else None
+    return f"{checkpoint}\n{missing}" if missing else str(checkpoint)

@@ -1,0 +1,82 @@
+"""From one doubtful nucleus to the next, by keys."""
+
+from napari.layers import Labels
+from napari.viewer import Viewer
+from qtpy.QtCore import Qt
+from tests.widgets.correcting.hands import (
+    at_work,
+    check_shown,
+    press,
+    redo,
+    row_of,
+    session_of,
+    undo,
+)
+
+from napari_nucleus.widgets.correct import CorrectWidget
+from napari_nucleus.widgets.correct.review_queue import Doubt
+
+
+def current(widget: CorrectWidget) -> Doubt:
+    queue = at_work(widget).queue
+    assert queue is not None
+    assert queue.current is not None
+    return queue.current
+
+
+def test_keys_go_through_the_queue(widget: CorrectWidget, viewer: Viewer, nuclei: Labels) -> None:
+    session = session_of(widget)
+    expected = session.next_to_check()["label"].tolist()
+    press(widget, Qt.Key.Key_N)
+    assert widget.panel.check.check_button.isChecked()
+    assert current(widget).label == expected[0]
+    first = row_of(widget, expected[0])
+    y, x = nuclei.world_to_data(viewer.scene.camera.center)
+    assert abs(x - (first["x0"] + first["x1"] - 1) / 2) < 1e-6
+    assert abs(y - (first["y0"] + first["y1"] - 1) / 2) < 1e-6
+    assert len(viewer.layers["drawing"].data) == 1  # the frame around it
+    assert widget.panel.check.text.text().startswith(f"1 of {len(expected)}: {first['type']}, ")
+
+    press(widget, Qt.Key.Key_Y)
+    assert current(widget).label == expected[1]
+    press(widget, Qt.Key.Key_Delete)
+    assert session.rows([expected[1]]).empty
+    other = "pale" if row_of(widget, expected[2])["type"] == "dark" else "dark"
+    press(widget, Qt.Key.Key_1 if other == "dark" else Qt.Key.Key_2)
+    assert row_of(widget, expected[2])["type"] == other
+    press(widget, Qt.Key.Key_N)
+    assert current(widget).label == expected[4]
+    check_shown(widget, viewer)
+    press(widget, Qt.Key.Key_B)
+    press(widget, Qt.Key.Key_B)
+    assert current(widget).label == expected[2]
+    press(widget, Qt.Key.Key_B)  # over the one that is deleted
+    assert current(widget).label == expected[0]
+
+    assert set(session.next_to_check()["label"]) == set(expected[3:])
+    undo(widget)  # and it shows what was undone
+    assert current(widget).label == expected[2]
+    undo(widget)
+    assert current(widget).label == expected[1]
+    undo(widget)
+    assert session.next_to_check()["label"].tolist() == expected
+    redo(widget)
+    assert session.next_to_check()["label"].tolist() == expected[1:]
+
+
+def test_the_end_is_told(widget: CorrectWidget) -> None:
+    count = len(session_of(widget).next_to_check())
+    press(widget, Qt.Key.Key_N)
+    for _ in range(count):
+        press(widget, Qt.Key.Key_Y)
+    assert widget.panel.check.text.text() == f"All {count} are checked."
+    assert session_of(widget).next_to_check().empty
+    press(widget, Qt.Key.Key_Y)
+    assert "Next to check" in widget.status.text()
+
+
+def test_without_the_queue_its_keys_say_so(widget: CorrectWidget, nuclei: Labels) -> None:
+    before = nuclei.data.copy()
+    press(widget, Qt.Key.Key_Delete)
+    assert "Next to check" in widget.status.text()
+    assert (nuclei.data == before).all()

@@ -1,0 +1,348 @@
+import csv
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from napari.layers import Image, Labels
+from napari.viewer import Viewer
+from PIL import Image as Picture
+from pytestqt.qtbot import QtBot
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QTableView
+
+from napari_nucleus.metrics.overlap import Overlap
+from napari_nucleus.models import NucleusModel, checkpoints, create_model
+from napari_nucleus.models.checkpoints import load_checkpoint, save_checkpoint
+from napari_nucleus.models.registry import _BUILDERS
+from napari_nucleus.nucleus_types import type_colors
+from napari_nucleus.results import open_result
+from napari_nucleus.slides import open_slide
+from napari_nucleus.widgets.segment import SegmentWidget
+from napari_nucleus.widgets.shared.layers import image_layer
+from tests.tissue import TYPES, Decoder, Tissue
+
+Told = Callable[[], list[str]]
+
+
+def press_segment(widget: SegmentWidget, qtbot: QtBot) -> None:
+    with qtbot.waitSignal(widget.finished, timeout=60_000):
+        widget.segment_button.click()
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_nuclei_and_classes_lie_on_the_image(
+    widget: SegmentWidget, viewer: Viewer, image: Image, made: Tissue, qtbot: QtBot
+) -> None:
+    press_segment(widget, qtbot)
+    nuclei, classes = viewer.layers["nuclei"], viewer.layers["classes"]
+    assert [layer.name for layer in viewer.layers] == ["made", "nuclei", "classes"]
+    for layer in (nuclei, classes):
+        np.testing.assert_array_equal(layer.extent.world, image.extent.world)
+        assert layer.units == image.units
+        assert layer.visible
+    overlap = Overlap.of(made.labels, nuclei.data)
+    assert len(overlap.true_size) == len(overlap.pred_size)
+    np.testing.assert_array_equal(nuclei.data > 0, made.labels > 0)
+    # each pixel has the number of its nucleus's type, and its colour
+    numbers = np.array([0, *(1 + TYPES.index(kind) for kind in made.types)])
+    np.testing.assert_array_equal(classes.data, numbers[made.labels])
+    for number, color in enumerate(type_colors(TYPES).values(), 1):
+        rgb = (classes.get_color(number)[:3] * 255).round().astype(int)
+        assert "#{:02x}{:02x}{:02x}".format(*rgb) == color
+
+
+def test_features_tell_of_the_label_under_the_mouse(
+    widget: SegmentWidget, viewer: Viewer, image: Image, qtbot: QtBot
+) -> None:
+    press_segment(widget, qtbot)
+    nuclei = viewer.layers["nuclei"]
+    assert nuclei == viewer.layers.selection.active
+    row = nuclei.features.iloc[6]
+    assert row["label"] == 7
+    ys, xs = np.nonzero(nuclei.data == 7)
+    assert (row["centroid_x"], row["centroid_y"]) == pytest.approx((xs.mean(), ys.mean()))
+    position = nuclei.data_to_world((ys[0], xs[0]))
+    told = nuclei.get_status(position, world=True)["value"]
+    assert told.startswith(f"7; label: 7, type: {row['type']}, ")
+
+
+def test_legend_and_csv_count_what_is_there(
+    widget: SegmentWidget,
+    viewer: Viewer,
+    image: Image,
+    made: Tissue,
+    qtbot: QtBot,
+    tmp_path: Path,
+) -> None:
+    press_segment(widget, qtbot)
+    count = len(made.types)
+    assert widget.status.text().startswith(f"{count} nuclei in ")
+    texts = [label.text() for label in widget.result.legend.findChildren(type(widget.status))]
+    assert {"dark", "pale", *(str((made.types == kind).sum()) for kind in TYPES)} <= set(texts)
+    widget.save_csv(tmp_path / "nuclei.csv")
+    rows = list(csv.DictReader((tmp_path / "nuclei.csv").open(encoding="utf-8")))
+    assert [int(row["label"]) for row in rows] == list(range(1, count + 1))
+    assert sorted(row["type"] for row in rows) == sorted(made.types)
+
+
+def test_result_of_a_file_lies_beside_it(
+    widget: SegmentWidget, viewer: Viewer, made: Tissue, qtbot: QtBot, tmp_path: Path
+) -> None:
+    file = tmp_path / "slides" / "made.png"
+    file.parent.mkdir()
+    Picture.fromarray(made.coded()).save(file, dpi=(25400 / 0.25,) * 2)
+    viewer.add_layer(image_layer(open_slide(file)))
+    press_segment(widget, qtbot)
+    run = open_result(file.parent / "made.nucleus").run
+    assert run["source"]["path"] == str(file.resolve())
+    assert "made.nucleus" in widget.result.folder.text()
+
+
+def test_result_of_a_layer_without_a_file_lies_in_documents(
+    widget: SegmentWidget, image: Image, qtbot: QtBot, home: Path
+) -> None:
+    press_segment(widget, qtbot)
+    assert open_result(home / "documents" / "napari-nucleus" / "made.nucleus")
+
+
+def test_segmenting_again_renews_the_layers(
+    widget: SegmentWidget, viewer: Viewer, image: Image, qtbot: QtBot, home: Path
+) -> None:
+    press_segment(widget, qtbot)
+    nuclei = viewer.layers["nuclei"]
+    nuclei.opacity = 0.3
+    viewer.add_shapes([[[0, 0], [0, 120], [100, 120], [100, 0]]], scale=image.scale,
+                      translate=image.translate, units=image.units)  # fmt: skip
+    widget.where.setCurrentText("Inside a drawn shape")
+    press_segment(widget, qtbot)
+    assert [layer.name for layer in viewer.layers] == ["made", "nuclei", "classes", "Shapes"]
+    assert viewer.layers["nuclei"] == nuclei
+    assert nuclei.opacity == 0.3
+    assert 0 < nuclei.data.max() == len(nuclei.features) < 40
+    assert not nuclei.data[140:].any()
+    assert not viewer.layers["classes"].data[140:].any()
+    assert len(list((home / "documents" / "napari-nucleus").iterdir())) == 1
+
+
+def test_two_images_have_layers_of_their_own(
+    widget: SegmentWidget, viewer: Viewer, image: Image, qtbot: QtBot
+) -> None:
+    press_segment(widget, qtbot)
+    first = viewer.layers["nuclei"]
+    before = first.data.copy()
+    other = viewer.add_image(image.data[:150].copy(), scale=image.scale, units=image.units)
+    assert widget.layer.layer == other
+    assert not widget.result.isVisibleTo(widget)
+    press_segment(widget, qtbot)
+    assert [type(layer) for layer in viewer.layers] == [Image, Labels, Labels] * 2
+    np.testing.assert_array_equal(first.data, before)
+    widget.layer.choose(image)
+    assert widget.result.isVisibleTo(widget)
+
+
+@pytest.mark.parametrize(
+    ("prepare", "line"),
+    [
+        pytest.param(lambda w, v: v.layers.clear(), "open a slide", id="no image"),
+        pytest.param(lambda w, v: w.model.setCurrentIndex(-1), "choose one", id="no model"),
+        pytest.param(lambda w, v: setattr(w.mpp, "mpp", None), "type it in", id="no scale"),
+        pytest.param(lambda w, v: w.where.setCurrentIndex(2), "shapes layer", id="no shape"),
+    ],
+)
+def test_what_is_missing_is_said_before_anything_runs(
+    prepare: Callable, line: str, widget: SegmentWidget, viewer: Viewer, image: Image, told: Told
+) -> None:
+    prepare(widget, viewer)
+    widget.segment_button.click()
+    (message,) = told()
+    assert line in message
+    assert "\n" not in message
+    assert widget.status.text() == message
+    assert widget.segment_button.isEnabled()
+    assert not widget.cancel_button.isEnabled()
+
+
+def test_scale_is_asked_for_where_the_layer_has_none(
+    widget: SegmentWidget, viewer: Viewer, made: Tissue
+) -> None:
+    viewer.add_image(made.coded())
+    assert widget.mpp.mpp is None
+
+
+def test_without_nuclei_everything_stays(
+    widget: SegmentWidget, viewer: Viewer, image: Image, qtbot: QtBot, home: Path, told: Told
+) -> None:
+    press_segment(widget, qtbot)
+    data, files = viewer.layers["nuclei"].data.copy(), tree(home)
+    image.data = np.full_like(image.data, (255, 128, 128))
+    press_segment(widget, qtbot)
+    (message,) = told()
+    assert message.startswith("No nuclei were found")
+    np.testing.assert_array_equal(viewer.layers["nuclei"].data, data)
+    assert tree(home) == files
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_failure_leaves_everything_as_it_was(
+    again: bool,
+    widget: SegmentWidget,
+    viewer: Viewer,
+    image: Image,
+    qtbot: QtBot,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Torch raises RuntimeError, for which napari's worker would fall silent."""
+    if again:
+        press_segment(widget, qtbot)
+    names, files = [layer.name for layer in viewer.layers], tree(home)
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(Decoder, "forward", fail)
+    with qtbot.captureExceptions() as errors:
+        press_segment(widget, qtbot)
+    assert [str(value) for _, value, _ in errors] == ["mat1 and mat2 shapes cannot be multiplied"]
+    assert [layer.name for layer in viewer.layers] == names
+    assert tree(home) == files
+    assert widget.segment_button.isEnabled()
+
+
+def test_weights_that_cannot_be_read_are_one_line(
+    widget: SegmentWidget, image: Image, weights: Path, qtbot: QtBot, told: Told
+) -> None:
+    weights.write_bytes(b"not what it was")
+    press_segment(widget, qtbot)
+    (message,) = told()
+    assert weights.name in message
+
+
+class Slow(Decoder):
+    """Takes five seconds per tile, layer by layer."""
+
+    def __init__(self, types: tuple[str, ...] = TYPES, mpp: float = 0.25) -> None:
+        super().__init__(types, mpp)
+        self.name = "slow"
+        self.layers = torch.nn.Sequential(*(Nap() for _ in range(50)))
+
+    def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        return super().forward(self.layers(images))
+
+
+class Nap(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        time.sleep(0.1)
+        return x
+
+
+def test_cancel_stops_within_a_tile(
+    widget: SegmentWidget,
+    viewer: Viewer,
+    image: Image,
+    qtbot: QtBot,
+    home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    press_segment(widget, qtbot)
+    data, files = viewer.layers["nuclei"].data.copy(), tree(home)
+    monkeypatch.setitem(_BUILDERS, "slow", lambda types, pretrained, mpp: Slow(types, mpp))
+    save_checkpoint(tmp_path / "slow.safetensors", Slow())
+    widget.model.choose_file(tmp_path / "slow.safetensors")
+    widget.segment_button.click()
+    qtbot.waitUntil(lambda: "so far" in widget.status.text(), timeout=20_000)
+    qtbot.wait(300)
+    started = time.perf_counter()
+    with qtbot.waitSignal(widget.finished, timeout=2000):
+        widget.cancel_button.click()
+    assert time.perf_counter() - started < 2
+    np.testing.assert_array_equal(viewer.layers["nuclei"].data, data)
+    assert tree(home) == files
+    assert widget.segment_button.isEnabled()
+
+
+def test_cancel_does_not_wait_for_what_is_only_read(
+    widget: SegmentWidget,
+    viewer: Viewer,
+    image: Image,
+    qtbot: QtBot,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Such as the weights of a large network, or a file on a slow disk."""
+
+    def load_slowly(path: str) -> NucleusModel:
+        time.sleep(1)
+        return load_checkpoint(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "load_checkpoint", load_slowly)
+        widget.segment_button.click()
+        qtbot.wait(100)
+        with qtbot.waitSignal(widget.finished, timeout=500):
+            widget.cancel_button.click()
+    assert widget.status.text().startswith("Cancelled")
+    press_segment(widget, qtbot)
+    assert [layer.name for layer in viewer.layers] == ["made", "nuclei", "classes"]
+    qtbot.wait(1200)  # the first one has come to its end
+    assert widget.segment_button.isEnabled()
+    assert [path.name for path in (home / "documents").rglob("*.nucleus*")] == ["made.nucleus"]
+
+
+def test_closing_the_widget_cancels(
+    viewer: Viewer,
+    image: Image,
+    weights: Path,
+    qtbot: QtBot,
+    home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(_BUILDERS, "slow", lambda types, pretrained, mpp: Slow(types, mpp))
+    save_checkpoint(tmp_path / "slow.safetensors", Slow())
+    widget = SegmentWidget(viewer)
+    dock = viewer.window.add_dock_widget(widget)
+    widget.model.choose_file(tmp_path / "slow.safetensors")
+    widget.segment_button.click()
+    qtbot.waitUntil(lambda: "so far" in widget.status.text(), timeout=20_000)
+    dock.destroyOnClose()
+    parts = home / "documents" / "napari-nucleus"
+    qtbot.waitUntil(lambda: not list(parts.iterdir()), timeout=2000)
+
+
+def test_window_lives_while_it_segments(
+    widget: SegmentWidget, viewer: Viewer, qtbot: QtBot, tmp_path: Path
+) -> None:
+    """With a real network: the event loop goes round all the while."""
+    torch.manual_seed(0)
+    model = create_model("histonext_atto", TYPES, pretrained=False)
+    model.mpp = 0.5
+    model.instances = {"np_threshold": 0.3}
+    save_checkpoint(tmp_path / "random.safetensors", model)
+    pixels = np.random.default_rng(0).integers(0, 255, (1500, 1500, 3), np.uint8)
+    viewer.add_image(pixels, scale=(0.25, 0.25), units=("um", "um"))
+    widget.model.choose_file(tmp_path / "random.safetensors")
+    ticks: list[int] = []
+    clock = QTimer()
+    clock.timeout.connect(lambda: ticks.append(widget.progress.value()))
+    clock.start(5)
+    press_segment(widget, qtbot)
+    clock.stop()
+    assert len(ticks) > 100
+
+
+def test_table_of_the_nuclei_opens(
+    widget: SegmentWidget, viewer: Viewer, image: Image, made: Tissue, qtbot: QtBot
+) -> None:
+    press_segment(widget, qtbot)
+    viewer.layers.selection.active = image
+    widget.result.table_button.click()
+    (table,) = viewer.window.dock_widgets["Features table widget (napari)"].findChildren(QTableView)
+    assert table.model().rowCount() == len(made.types)

@@ -1,0 +1,133 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from napari.components import LayerList
+from napari.layers import Image, Labels
+from pytestqt.qtbot import QtBot
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFileDialog
+
+from napari_nucleus.errors import UserError
+from napari_nucleus.models import create_model
+from napari_nucleus.models.checkpoints import save_checkpoint
+from napari_nucleus.weights import sam as sam_weights
+from napari_nucleus.widgets.shared.choices import ImageBox, ModelBox, MppBox
+
+Told = Callable[[], list[str]]
+
+
+@pytest.fixture
+def models(qtbot: QtBot, home: Path, weights: Path) -> ModelBox:
+    """Return the choices of someone who has trained a model."""
+    trained = home / "data" / "models"
+    trained.mkdir(parents=True)
+    (trained / "mine.safetensors").write_bytes(weights.read_bytes())
+    box = ModelBox()
+    qtbot.addWidget(box)
+    return box
+
+
+def from_file(box: ModelBox, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Choose the last item and a file in the dialog that opens; none to press Cancel there."""
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: (path, ""))
+    box.setCurrentIndex(box.count() - 1)
+    box.activated.emit(box.currentIndex())
+
+
+def test_trained_weights_can_be_chosen_by_name(models: ModelBox) -> None:
+    models.setCurrentText("mine")
+    assert models.checkpoint == "mine"
+
+
+def test_weights_can_come_from_a_file(
+    models: ModelBox, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from_file(models, str(weights), monkeypatch)
+    assert models.currentText() == "decoder"
+    assert models.checkpoint == str(weights)
+    from_file(models, "", monkeypatch)
+    assert models.checkpoint == str(weights)
+
+
+def test_a_file_that_holds_no_model_is_not_taken(
+    models: ModelBox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: Told
+) -> None:
+    models.setCurrentText("mine")
+    models.activated.emit(models.currentIndex())
+    pickled = tmp_path / "foreign.pt"
+    pickled.write_bytes(b"\x80\x04K\x01.")
+    with pytest.raises(UserError, match="pickled"):
+        models.choose_file(pickled)
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(b"?")
+    from_file(models, str(broken), monkeypatch)
+    (message,) = told()
+    assert message.startswith("broken.safetensors is damaged")
+    assert models.checkpoint == "mine"
+
+
+def test_images_are_those_that_may_be_a_slide(qtbot: QtBot) -> None:
+    plane = np.zeros((40, 60, 3), np.uint8)
+    layers = LayerList([Image(plane, name="a"), Image(plane[..., 0], name="grey")])
+    box = ImageBox(layers)
+    qtbot.addWidget(box)
+    layers.extend([Image(np.zeros((5, 40, 60)), name="stack"), Labels(plane[..., 0], name="cells")])
+    box.update_choices(layers)
+    assert [box.itemText(i) for i in range(box.count())] == ["a", "grey"]
+
+
+def test_a_new_image_is_chosen_and_other_changes_keep_the_choice(qtbot: QtBot) -> None:
+    plane = np.zeros((40, 60, 3), np.uint8)
+    layers = LayerList([Image(plane, name="a"), Image(plane, name="b")])
+    box = ImageBox(layers)
+    qtbot.addWidget(box)
+    box.choose(layers["a"])
+    layers["a"].name = "renamed"
+    layers.remove(layers["b"])
+    box.update_choices(layers)
+    assert box.currentText() == "renamed"
+    layers.append(Image(plane, name="c"))
+    box.update_choices(layers)
+    assert box.layer is layers["c"]
+    layers.clear()
+    box.update_choices(layers)
+    assert box.layer is None
+
+
+def test_scale_may_be_unknown(qtbot: QtBot) -> None:
+    box = MppBox()
+    qtbot.addWidget(box)
+    assert box.mpp is None
+    assert box.text() == "unknown"
+    box.mpp = 0.2527
+    assert box.mpp == 0.2527
+    box.mpp = None
+    assert box.mpp is None
+
+
+def test_model_made_meanwhile_is_in_the_list_when_it_opens(
+    models: ModelBox, home: Path, weights: Path
+) -> None:
+    models.setCurrentText("mine")
+    (home / "data" / "models" / "newer.safetensors").write_bytes(weights.read_bytes())
+    models.showPopup()
+    models.hidePopup()
+    assert models.checkpoint == "mine"
+    models.choose("newer")
+    assert models.checkpoint == "newer"
+    assert models.findText("From file…") == models.count() - 1
+
+
+def test_model_without_its_sam_says_so(
+    qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sam_weights, "trained_dir", lambda: tmp_path)
+    file = tmp_path / "guided.safetensors"
+    save_checkpoint(file, create_model("sam_eunet3plus_small"))
+    box = ModelBox()
+    qtbot.addWidget(box)
+    box.choose_file(file)
+    told = box.itemData(box.currentIndex(), Qt.ItemDataRole.ToolTipRole)
+    assert told.startswith(f"{file}\nMobileSAM needs its weights")

@@ -1,0 +1,116 @@
+import shutil
+from pathlib import Path
+
+import dask.array as da
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_nucleus.edits.session import EditSession
+from napari_nucleus.inference import segment
+from napari_nucleus.results import Result, open_result
+from napari_nucleus.slides import open_slide, slide_from_arrays
+from napari_nucleus.widgets.shared import layers
+from napari_nucleus.widgets.shared.layers import (
+    image_layer,
+    nuclei_layers,
+    placement,
+    with_overview,
+)
+from tests.tissue import Decoder, Tissue, tissue
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory: pytest.TempPathFactory) -> Result:
+    slide = slide_from_arrays([tissue(300, 600).coded()], 0.25)  # of two levels
+    return segment(slide, tmp_path_factory.mktemp("result") / "made.nucleus", Decoder())
+
+
+def test_image_has_its_true_scale() -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (3000, 1400, 3), np.uint8)
+    layer = image_layer(slide_from_arrays([pixels], 0.5, "colon"))
+    assert layer.name == "colon"
+    assert layer.rgb
+    assert [level.shape for level in layer.data] == [(3000, 1400, 3), (1500, 700, 3), (750, 350, 3)]
+    np.testing.assert_array_equal(layer.data[0], pixels)
+    assert layer.metadata == {"path": None, "mpp": 0.5}
+    assert {str(unit) for unit in layer.units} == {"micrometer"}
+    np.testing.assert_allclose(layer.extent.world[1] - layer.extent.world[0], (1499.5, 699.5))
+
+
+def test_image_without_scale_is_measured_in_pixels() -> None:
+    layer = image_layer(slide_from_arrays([np.zeros((20, 30, 3), np.uint8)]))
+    assert {str(unit) for unit in layer.units} == {"pixel"}
+    assert tuple(layer.scale) == (1, 1)
+
+
+def test_zooming_out_reads_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layers, "_OVERVIEW", 1100 * 900)
+    read: list[tuple] = []
+
+    def block(block_info: dict) -> np.ndarray:
+        read.append(block_info[None]["chunk-location"])
+        return np.full(block_info[None]["chunk-shape"], 7, np.uint8)
+
+    stored = da.map_blocks(block, chunks=((1000,) * 2, (800,) * 2, (3,)), dtype=np.uint8)
+    slide = with_overview(slide_from_arrays([stored], 0.5, "large"))
+    read.clear()
+    for level in slide.levels[1:]:
+        assert (level.compute() == 7).all()
+    assert not read
+    slide.levels[0].compute()
+    assert read
+
+
+def test_large_results_are_read_where_they_are_looked_at(
+    result: Result, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And hold the same as small ones, which can be painted in."""
+    nuclei, classes = nuclei_layers(result, placement(0.25))
+    assert nuclei.editable
+    monkeypatch.setattr(layers, "PAINTABLE", 0)
+    large_nuclei, large_classes = nuclei_layers(result, placement(0.25))
+    assert isinstance(large_nuclei.data[0], da.Array)
+    assert isinstance(large_classes.data[0], da.Array)
+    np.testing.assert_array_equal(large_nuclei.data[0], nuclei.data)
+    np.testing.assert_array_equal(large_nuclei.data[1], nuclei.data[::2, ::2])
+    np.testing.assert_array_equal(large_classes.data[0], classes.data)
+    assert large_classes.data[0].dtype == classes.data.dtype == np.uint8
+
+
+def test_nuclei_that_another_window_adds_break_no_large_layer(
+    result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "copy.nucleus"
+    shutil.copytree(result.path, path)
+    monkeypatch.setattr(layers, "PAINTABLE", 0)
+    _, classes = nuclei_layers(open_result(path), placement(0.25))
+    slide = slide_from_arrays([tissue(300, 600).coded()], 0.25)
+    with EditSession(path, slide) as session:
+        before = session.read_labels(0, 0, 600, 300)
+        session.split([(x, 150) for x in (0, 599)])
+        new = session.read_labels(0, 0, 600, 300) > before.max()
+    assert new.any()
+    assert not classes.data[0].compute()[new].any()
+
+
+def test_features_hold_the_table(result: Result) -> None:
+    nuclei, _ = nuclei_layers(result, {})
+    table = result.table()
+    for name, column in table.items():
+        np.testing.assert_array_equal(nuclei.features[name], column)
+    for label, told in ((2, f"type: {table['type'][1]}"), (0, "")):  # 0 is the background
+        y, x = np.argwhere(np.asarray(nuclei.data) == label)[0]
+        assert told in nuclei.get_status((y, x))["value"]
+        assert "nan" not in nuclei.get_status((y, x))["value"]
+
+
+def test_classes_carry_the_names_of_their_numbers(result: Result) -> None:
+    _, classes = nuclei_layers(result, {})
+    assert list(classes.features["type"]) == ["", *result.types]
+
+
+def test_file_is_remembered(tmp_path: Path, made: Tissue) -> None:
+    Image.fromarray(made.coded()).save(tmp_path / "made.png")
+    layer = image_layer(open_slide(tmp_path / "made.png", mpp=0.3))
+    assert layer.metadata == {"path": str(tmp_path / "made.png"), "mpp": 0.3}

@@ -1,0 +1,276 @@
+"""From Train to a model in the list, in a real window."""
+
+import time
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from napari.viewer import Viewer
+from pytestqt.qtbot import QtBot
+
+from napari_nucleus.inference import segment
+from napari_nucleus.models import create_model, registry
+from napari_nucleus.models.checkpoints import save_checkpoint
+from napari_nucleus.results import open_result
+from napari_nucleus.retraining import interrupted_run, loop
+from napari_nucleus.slides import slide_from_arrays
+from napari_nucleus.weights.store import read_card
+from napari_nucleus.widgets.segment import SegmentWidget
+from napari_nucleus.widgets.shared.layers import image_layer, nuclei_layers, placement_of
+from napari_nucleus.widgets.train import TrainWidget
+from tests.edits.folder import open_session
+from tests.tissue import TYPES, Decoder, Tissue
+from tests.training.tiny import Tiny
+
+Told = Callable[[], list[str]]
+WAIT = 120_000
+
+
+def epochs_of(widget: TrainWidget) -> list[int]:
+    """Return over how many epochs the lines of both plots go."""
+    axes = widget.plot.figure.axes
+    return [max(len(np.asarray(line.get_xdata())) for line in one.lines) for one in axes]
+
+
+def steps_of(widget: TrainWidget) -> int:
+    return widget.progress.value() if widget.progress.maximum() else 0
+
+
+def test_training_makes_a_model_that_segment_offers(
+    widget: TrainWidget, viewer: Viewer, qtbot: QtBot, home: Path
+) -> None:
+    segmenting = SegmentWidget(viewer)
+    qtbot.addWidget(segmenting)
+    seen: list[list[int]] = []
+    pictures: list[int] = []
+    widget.train_button.click()
+    assert not widget.form.isEnabled()
+    assert widget._worker is not None
+    worker = widget._worker
+    worker.yielded.connect(lambda _: seen.append(epochs_of(widget)))
+    worker.yielded.connect(lambda _: pictures.append(widget.picture.picture.pixmap().cacheKey()))
+    with qtbot.waitSignal(widget.finished, timeout=WAIT):
+        pass
+    assert [1, 2] in seen  # an epoch, beside the line of the score before
+    assert epochs_of(widget) == [2, 2]
+    assert len({key for key in pictures if key}) >= 3  # before, and after each epoch
+    assert widget.status.text().startswith("Done")
+    assert widget.form.isEnabled()
+    assert not widget.progress.isVisibleTo(widget)
+    text = widget.made.scores.text()
+    assert "Outlines (PQ)" in text
+    assert "Old sample" in text
+    assert widget.made.isVisibleTo(widget)
+    assert widget.made.name.text() == "untrained_retrained"
+    widget.made.name.setText("mine")
+    widget.made.use_button.click()
+    made = home / "data" / "models" / "mine.safetensors"
+    assert read_card(made)["card"]["data"] == {"annotated": {"training": 3, "validation": 1}}
+    assert widget.form.model.checkpoint == "mine"
+    segmenting.model.showPopup()
+    segmenting.model.hidePopup()
+    assert segmenting.model.findText("mine") >= 0
+
+
+def test_name_that_is_taken_is_told(widget: TrainWidget, qtbot: QtBot, told: Told) -> None:
+    widget.form.epochs.setValue(1)
+    with qtbot.waitSignal(widget.finished, timeout=WAIT):
+        widget.train_button.click()
+    widget.made.name.setText("histonext_atto_he")
+    widget.made.use_button.click()
+    (message,) = told()
+    assert message.startswith("There is a model 'histonext_atto_he' already")
+
+
+def test_pause_rests_and_goes_on(widget: TrainWidget, qtbot: QtBot) -> None:
+    widget.train_button.click()
+    qtbot.waitUntil(lambda: steps_of(widget) > 2, timeout=WAIT)
+    widget.pause_button.click()
+    assert widget.pause_button.text() == "Continue"
+    qtbot.wait(500)  # the step that was under way
+    rested = steps_of(widget)
+    qtbot.wait(500)
+    assert steps_of(widget) == rested
+    assert widget.status.text() == "Paused"
+    with qtbot.waitSignal(widget.finished, timeout=WAIT):
+        widget.pause_button.click()
+    assert widget.status.text().startswith("Done")
+    assert widget.pause_button.text() == "Pause"
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_cancel_keeps_the_best_and_resume_goes_on(
+    widget: TrainWidget, qtbot: QtBot, paused: bool
+) -> None:
+    widget.train_button.click()
+    qtbot.waitUntil(lambda: steps_of(widget) > 17, timeout=WAIT)
+    if paused:
+        widget.pause_button.click()
+    with qtbot.waitSignal(widget.finished, timeout=WAIT):
+        widget.cancel_button.click()
+    assert widget.status.text().startswith("Cancelled: this is the best model so far")
+    assert widget.made.isVisibleTo(widget)
+    assert "Old sample" not in widget.made.scores.text()
+    assert widget.resume_button.isVisibleTo(widget)
+    with qtbot.waitSignal(widget.finished, timeout=WAIT):
+        widget.resume_button.click()
+    assert widget.status.text().startswith("Done")
+    assert epochs_of(widget) == [2, 2]
+    assert not widget.resume_button.isVisibleTo(widget)
+    assert interrupted_run() is None
+
+
+def test_run_of_a_window_that_is_gone_can_go_on(
+    widget: TrainWidget, viewer: Viewer, qtbot: QtBot
+) -> None:
+    widget.train_button.click()
+    qtbot.waitUntil(lambda: steps_of(widget) > 2, timeout=WAIT)
+    assert widget._worker is not None
+    viewer.window.remove_dock_widget(widget)
+    qtbot.waitUntil(lambda: interrupted_run() is not None, timeout=5000)
+    later = TrainWidget(viewer)
+    qtbot.addWidget(later)
+    assert later.resume_button.isVisibleTo(later)
+    assert "annotated" in later.resume_button.toolTip()
+
+
+class Slow(Tiny):
+    """Takes five seconds for an image, layer by layer, once it is trained."""
+
+    naps = False
+
+    def __init__(self, types: tuple[str, ...], pretrained: bool = False, norm: bool = True) -> None:
+        super().__init__(types, pretrained, norm)
+        self.layers = torch.nn.Sequential(*(Nap() for _ in range(50)))
+
+    def encode(self, images: torch.Tensor) -> list[torch.Tensor]:
+        return super().encode(self.layers(images))
+
+
+class Nap(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if Slow.naps:
+            time.sleep(0.1)
+        return x
+
+
+def test_cancel_stops_within_a_step(
+    widget: TrainWidget, qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(registry._BUILDERS, "slow", Slow)
+    save_checkpoint(tmp_path / "slow.safetensors", create_model("slow", TYPES))
+    widget.form.model.choose_file(tmp_path / "slow.safetensors")
+    widget.form.part.setCurrentText("Everything")
+    widget.train_button.click()
+    qtbot.waitUntil(lambda: steps_of(widget) > 0, timeout=WAIT)
+    monkeypatch.setattr(Slow, "naps", True)
+    qtbot.wait(300)
+    with qtbot.waitSignal(widget.finished, timeout=2000):
+        widget.cancel_button.click()
+    assert widget.status.text() == "Cancelled before there was a new model"
+    assert widget.train_button.isEnabled()
+
+
+def test_cancel_does_not_wait_for_what_is_only_read(
+    widget: TrainWidget, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = loop.read_material
+
+    def read_slowly(*arguments: Any) -> Any:
+        time.sleep(1)
+        return read(*arguments)
+
+    monkeypatch.setattr(loop, "read_material", read_slowly)
+    widget.train_button.click()
+    qtbot.wait(100)
+    with qtbot.waitSignal(widget.finished, timeout=500):
+        widget.cancel_button.click()
+    assert widget.status.text().startswith("Cancelled")
+    qtbot.wait(1500)  # it has come to its end
+    assert widget.train_button.isEnabled()
+    assert interrupted_run() is None
+
+
+def test_what_is_missing_is_said_before_it_starts(
+    widget: TrainWidget, qtbot: QtBot, told: Told, home: Path
+) -> None:
+    widget.form.data.list.selectAll()
+    widget.form.data.remove_button.click()
+    with qtbot.waitSignal(widget.finished, timeout=WAIT):
+        widget.train_button.click()
+    (message,) = told()
+    assert message.startswith("There is nothing to learn from")
+    assert widget.status.text() == message
+    assert not (home / "data" / "runs").exists()
+    widget.form.model.setCurrentIndex(-1)
+    widget.train_button.click()
+    assert told()[1].startswith("No model is chosen")
+
+
+def test_a_failure_is_shown_and_the_form_lives_on(
+    widget: TrainWidget, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Torch raises RuntimeError, for which napari's worker would fall silent."""
+
+    def fail(*_: object) -> Generator:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+        yield
+
+    monkeypatch.setattr(loop, "retrain_steps", fail)
+    with (
+        qtbot.captureExceptions() as errors,
+        qtbot.waitSignal(widget.finished, timeout=WAIT),
+    ):
+        widget.train_button.click()
+    assert [str(value) for _, value, _ in errors] == ["mat1 and mat2 shapes cannot be multiplied"]
+    assert widget.train_button.isEnabled()
+
+
+def test_reviewed_results_that_are_open_are_proposed_and_trained_on(
+    widget: TrainWidget, viewer: Viewer, made: Tissue, qtbot: QtBot, tmp_path: Path
+) -> None:
+    """The image is in no file: it is the layer's."""
+    widget.form.data.list.selectAll()
+    widget.form.data.remove_button.click()
+    slide = slide_from_arrays([made.coded()], 0.25, "made")
+    folder = segment(slide, tmp_path / "made.nucleus", Decoder()).path
+    image = image_layer(slide)
+    image.metadata["result"] = str(folder)
+    viewer.add_layer(image)
+    for layer in nuclei_layers(open_result(folder), placement_of(image)):
+        viewer.add_layer(layer)
+    assert widget.form.data.paths == ()
+    with open_session(folder) as session:
+        session.mark_reviewed((0, 0, 260, 105))
+        session.mark_reviewed((0, 105, 260, 210))
+    widget.propose()
+    assert widget.form.data.paths == (folder,)
+    widget.form.epochs.setValue(1)
+    with qtbot.waitSignal(widget.finished, timeout=WAIT):
+        widget.train_button.click()
+    assert widget.status.text().startswith("Done")
+    widget.form.data.list.selectAll()
+    widget.form.data.remove_button.click()
+    widget.propose()
+    assert widget.form.data.paths == ()  # it was taken off the list
+
+
+def test_form_says_what_to_train(widget: TrainWidget, data: Path, qtbot: QtBot) -> None:
+    form = widget.form
+    told = form.retraining()
+    assert (told.data, told.types, told.train, told.epochs) == ((data,), TYPES, "decoder", 2)
+    rate = told.lr
+    form.part.setCurrentText("Classes only")
+    form.types.setText(" round, flat,,round ")
+    told = form.retraining()
+    assert (told.types, told.train) == (("round", "flat"), "types")
+    assert told.lr != rate
+    form.types_button.click()
+    qtbot.waitUntil(lambda: form.types.text() == "dark, pale", timeout=WAIT)
+    form.types.clear()
+    assert form.retraining().types == ()
+    form.model.choose("histonext_atto_he")
+    assert form.types.text().startswith("malignant_epithelial, ")
