@@ -14,17 +14,19 @@ CORE = sorted(
     if not module.name.startswith("napari_nucleus.widgets")
 )
 WITHOUT_TORCH = (
+    "datasets",
     "edits.session",
-    "export",
     "instances",
     "measure",
     "metrics",
-    "prompts",
-    "result",
-    "sam_weights",
+    "nucleus_types",
+    "prompts.propose",
+    "results.export",
+    "retraining",
     "slides",
-    "stain",
-    "types",
+    "training",
+    "weights.sam",
+    "weights.store",
 )
 
 
@@ -50,7 +52,11 @@ def test_core_knows_no_screen() -> None:
         pytest.param([f"napari_nucleus.{name}" for name in WITHOUT_TORCH], id="array modules"),
         pytest.param(["napari_nucleus"], id="package"),
         pytest.param(
-            ["napari_nucleus.widgets.open_slide", "napari_nucleus.widgets.segment"], id="widgets"
+            [
+                f"napari_nucleus.widgets.{name}"
+                for name in ("open_slide", "segment", "correct", "train")
+            ],
+            id="widgets",
         ),
     ],
 )

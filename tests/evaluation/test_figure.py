@@ -5,13 +5,13 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
 from PIL import Image
-from tests.test_score_report import scored
 
 from napari_nucleus.errors import UserError
 from napari_nucleus.evaluation.figure import draw, write_figure
 from napari_nucleus.evaluation.report import report
 from napari_nucleus.metrics.aggregate import ImageScore
 from napari_nucleus.nucleus_types import type_colors
+from tests.evaluation.test_report import scored
 from tests.tissue import TYPES
 
 KINDS = (*TYPES, "absent")

@@ -18,7 +18,7 @@ from napari_nucleus.metrics import (
     weighted_f1,
 )
 
-VECTORS = Path(__file__).parent / "vectors"
+VECTORS = Path(__file__).parents[1] / "vectors"
 ARRAYS = np.load(VECTORS / "metric_vectors.npz")
 ANSWERS = json.loads((VECTORS / "metric_vectors.json").read_text())
 PAIRS = sorted(case for case in ANSWERS if f"{case}_true" in ARRAYS)

@@ -88,7 +88,9 @@ def test_deeper_answers_are_judged_as_the_last_one() -> None:
 
 def test_models_have_losses_of_their_own() -> None:
     class Own(Tiny):
-        def own_losses(self, logits: Any, batch: Batch, recipe: Recipe) -> dict[str, torch.Tensor]:
+        def own_losses(
+            self, logits: Any, batch: Batch, tp_loss: str, tp_gamma: float
+        ) -> dict[str, torch.Tensor]:
             return {"graph": batch.images.sum() + 3}
 
     logits, batch = made()

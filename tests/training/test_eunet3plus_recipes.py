@@ -4,9 +4,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from tests.test_recipes import RECIPES, flat
 
 from napari_nucleus.training.recipe import load_recipe
+from tests.training.test_recipes import RECIPES, flat
 
 SETS = ("cryonuseg", "nuinsseg", "conic")
 ABLATIONS = {

@@ -14,7 +14,8 @@ from napari_nucleus.errors import UserError
 from napari_nucleus.instances import HOVER
 from napari_nucleus.models import create_model
 from napari_nucleus.models.checkpoints import load_checkpoint
-from napari_nucleus.training import Step, train, train_steps
+from napari_nucleus.training import train, train_steps
+from napari_nucleus.training.progress import Step
 from napari_nucleus.training.recipe import Phase, Recipe
 from napari_nucleus.weights.store import read_card
 from tests.training.tiny import SHORT, Tiny, log_of, same, weights_of

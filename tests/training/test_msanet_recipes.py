@@ -8,7 +8,7 @@ import pytest
 from napari_nucleus.models.msanet import MSANet
 from napari_nucleus.training.recipe import Recipe, load_recipe
 
-FOLDER = Path(__file__).parents[1] / "recipes"
+FOLDER = Path(__file__).parents[2] / "recipes"
 
 OPTIONS: dict[str, tuple[str, dict[str, object]]] = {
     "msanet_single_scale": ("msanet", {"multi_scale": False}),

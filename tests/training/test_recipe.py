@@ -8,7 +8,7 @@ from napari_nucleus.training.recipe import Phase, Recipe, load_recipe
 
 Write = Callable[[str], Path]
 
-SHIPPED = sorted((Path(__file__).parents[1] / "recipes").glob("*.toml"))
+SHIPPED = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
 
 
 @pytest.fixture

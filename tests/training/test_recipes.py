@@ -12,7 +12,7 @@ from napari_nucleus.training.branch_losses import np_loss, tp_loss
 from napari_nucleus.training.recipe import load_recipe
 from napari_nucleus.training.split import weights_by_index
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 RECIPES = {file.stem: file for file in sorted((ROOT / "recipes").glob("*.toml"))}
 
 BATCH = {("phases", 0, "batch"), ("phases", 1, "batch")}

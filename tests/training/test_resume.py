@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from napari_nucleus.training import Step, loop, train, train_steps
+from napari_nucleus.training import loop, train, train_steps
 from napari_nucleus.training.learner import Learner
+from napari_nucleus.training.progress import Step
 from napari_nucleus.training.recipe import Phase
 from tests.training.tiny import SHORT, log_of, same, weights_of
 

@@ -5,9 +5,8 @@ import pytest
 
 from napari_nucleus.datasets import Source
 from napari_nucleus.errors import UserError
-from napari_nucleus.training import split
 from napari_nucleus.training.recipe import Recipe
-from napari_nucleus.training.split import _spread, count_tiles, weights_by_index
+from napari_nucleus.training.split import _spread, count_tiles, split, weights_by_index
 
 RECIPE = Recipe(types=("dark", "pale"))
 

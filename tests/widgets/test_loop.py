@@ -25,7 +25,7 @@ from napari_nucleus.widgets.train import TrainWidget
 from scripts.demo import wait_until
 from tests.edits.folder import Snapshot, check_same, snapshot
 from tests.widgets.conftest import live_in
-from tests.widgets.correcting.hands import (
+from tests.widgets.correct.hands import (
     across,
     check_shown,
     click,

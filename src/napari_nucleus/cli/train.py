@@ -15,7 +15,7 @@ from napari_nucleus.errors import UserError
 from napari_nucleus.weights.store import read_card
 
 if TYPE_CHECKING:
-    from napari_nucleus.training import Step
+    from napari_nucleus.training.progress import Step
 
 
 def register(app: typer.Typer) -> None:
@@ -60,9 +60,10 @@ def train(
 
     On several GPUs or machines: torchrun --nproc-per-node 2 -m napari_nucleus train …
     """
-    from napari_nucleus import training
     from napari_nucleus.models.checkpoints import load_checkpoint
+    from napari_nucleus.training import train_steps
     from napari_nucleus.training.distributed import is_leader
+    from napari_nucleus.training.preview import preview as draw_preview
     from napari_nucleus.training.recipe import Recipe, load_recipe
 
     start = load_checkpoint(init) if init else None
@@ -74,7 +75,7 @@ def train(
     if model:
         recipe = replace(recipe, model=model)
     if preview:
-        training.preview(recipe, data, preview)
+        draw_preview(recipe, data, preview)
         if json:
             print_json({"preview": preview})
         else:
@@ -82,7 +83,7 @@ def train(
         return
     if out is None:
         raise UserError("Give the folder for weights, log and state: --out DIR.")
-    steps = training.train_steps(recipe, data, out, start, resume)
+    steps = train_steps(recipe, data, out, start, resume)
     if not is_leader():
         deque(steps, maxlen=0)
         return

@@ -1,7 +1,7 @@
 """What every model promises to the rest of the house."""
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -10,13 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from napari_nucleus.instances import Constants
+from napari_nucleus.models.batch import Batch
 from napari_nucleus.models.devices import autocast_dtype
+from napari_nucleus.models.feature_cache import FeatureCache
 from napari_nucleus.slides.tiles import STRIDE
-
-if TYPE_CHECKING:
-    from napari_nucleus.models.batch import Batch
-    from napari_nucleus.models.feature_cache import FeatureCache
-    from napari_nucleus.training.recipe import Recipe
 
 
 class NucleusModel(nn.Module, ABC):
@@ -60,7 +57,7 @@ class NucleusModel(nn.Module, ABC):
     instances: dict[str, Any]
     card: dict[str, Any]
     sha256: str
-    cache: "FeatureCache | None"
+    cache: FeatureCache | None
     stride: int
 
     def __init__(self, types: tuple[str, ...], options: dict[str, Any]) -> None:
@@ -209,7 +206,7 @@ class NucleusModel(nn.Module, ABC):
         return labels, table
 
     def own_losses(
-        self, logits: dict[str, Tensor], batch: "Batch", recipe: "Recipe"
+        self, logits: dict[str, Tensor], batch: Batch, tp_loss: str, tp_gamma: float
     ) -> dict[str, Tensor]:
         """Return losses that only this model has, by name; called while it learns.
 
@@ -219,8 +216,8 @@ class NucleusModel(nn.Module, ABC):
             As `forward` returns them.
         batch
             What they should be.
-        recipe
-            How the model learns.
+        tp_loss, tp_gamma
+            Name of the loss of the types, and its focusing, as a recipe has them.
         """
         return {}
 

@@ -1,4 +1,4 @@
-"""The outline of a nucleus that is missing: by SAM, or by the network's own maps."""
+"""Outline of a missing nucleus: by SAM, or by the maps of the network that made the result."""
 
 from functools import cached_property
 from pathlib import Path
@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_nucleus.edits.session import EditSession
 from napari_nucleus.edits.shapes import Mask
 from napari_nucleus.errors import UserError
 from napari_nucleus.files import sha256
-from napari_nucleus.models.checkpoints import load_checkpoint
 from napari_nucleus.prompts.by_network import propose_nucleus
 from napari_nucleus.prompts.by_sam import Prompter, window_around
 from napari_nucleus.results import open_result
+from napari_nucleus.slides import Slide
 from napari_nucleus.slides.tiles import Box
 from napari_nucleus.weights.store import DEFAULT_MODEL, list_checkpoints
 
@@ -24,21 +23,25 @@ Outline = tuple[Mask, int, int]
 """A mask, bool (H, W), and x and y of its first pixel on level 0."""
 
 
-class Outliner:
+class OutlineProposer:
     """Outlines nuclei of a result; takes a while, so it belongs into a thread, one at a time.
 
     Parameters
     ----------
-    session
-        The result.
-    sam
-        SAM's weights; None lets the network that made the result answer.
+    slide : Slide
+        The image of the result.
+    mpp : float or None
+        µm per level-0 pixel, None if unknown.
+    result : Path
+        The result folder, which names the network.
+    sam : Path or None
+        Weights of SAM; None uses the network that made the result.
     """
 
-    def __init__(self, session: EditSession, sam: Path | None) -> None:
-        self._slide = session.slide
-        self._mpp = session.mpp
-        self._folder = session.path
+    def __init__(self, slide: Slide, mpp: float | None, result: Path, sam: Path | None) -> None:
+        self._slide = slide
+        self._mpp = mpp
+        self._folder = result
         self._sam = sam
 
     def outline(self, prompt: tuple[float, float] | Box) -> Outline:
@@ -85,6 +88,8 @@ class Outliner:
     @cached_property
     def _network(self) -> "NucleusModel":
         """The network that made the result, or that which ships where it is not at hand."""
+        from napari_nucleus.models.checkpoints import load_checkpoint
+
         wanted = open_result(self._folder).run["model"]["sha256"]
         files = list_checkpoints()
         name = next((name for name, file in files.items() if sha256(file) == wanted), DEFAULT_MODEL)

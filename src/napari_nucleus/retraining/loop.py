@@ -30,10 +30,10 @@ from napari_nucleus.retraining.data import Material, check, count_shaped, knows_
 from napari_nucleus.retraining.new_types import freeze_types, type_branch, with_types
 from napari_nucleus.retraining.runs import SAMPLES, alone, forget_state, save_job
 from napari_nucleus.slides import Slide
-from napari_nucleus.training import Step
 from napari_nucleus.training.curves import draw_curves
 from napari_nucleus.training.distributed import start_fabric
 from napari_nucleus.training.patches import Patches
+from napari_nucleus.training.progress import Step
 from napari_nucleus.training.recipe import Recipe
 from napari_nucleus.training.run import Run
 from napari_nucleus.training.run_folder import RunFolder

@@ -38,7 +38,7 @@ def branch_losses(
         for key, answer in logits.items()
         if key.partition("_")[0] in by_branch
     }
-    parts |= model.own_losses(logits, batch, recipe)
+    parts |= model.own_losses(logits, batch, recipe.tp_loss, recipe.tp_gamma)
     return {key: recipe.loss_weights.get(key, 1.0) * loss for key, loss in parts.items()}
 
 

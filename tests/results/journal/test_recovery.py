@@ -20,7 +20,7 @@ from napari_nucleus.results.journal.reviewed import reviewed_regions
 from tests.edits.folder import RUN, TYPES, check_same, open_session, snapshot, squares, write_result
 
 LABELS = squares(600, 58)  # two levels, two chunks
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def edit(session: EditSession, steps: int = 7) -> None:
@@ -91,7 +91,7 @@ import os, signal, sys
 from pathlib import Path
 from napari_nucleus.edits.pixels import PixelChange
 from tests.edits.folder import open_session
-from tests.edits.test_recovery import edit
+from tests.results.journal.test_recovery import edit
 
 writes, write = int(sys.argv[2]), PixelChange.write
 

@@ -7,7 +7,6 @@ import pytest
 from napari.layers import Labels
 from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
-from tests.widgets.correcting.hands import start
 
 from napari_nucleus.inference import segment
 from napari_nucleus.results import open_result
@@ -15,6 +14,7 @@ from napari_nucleus.slides import Slide, slide_from_arrays
 from napari_nucleus.widgets.correct import CorrectWidget
 from napari_nucleus.widgets.shared.layers import image_layer, nuclei_layers, placement_of
 from tests.tissue import Decoder, Tissue
+from tests.widgets.correct.hands import start
 
 
 @pytest.fixture

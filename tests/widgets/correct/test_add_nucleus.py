@@ -12,7 +12,16 @@ from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QMessageBox
-from tests.widgets.correcting.hands import (
+
+from napari_nucleus.models import checkpoints
+from napari_nucleus.models.sam import model as sam_model
+from napari_nucleus.models.sam.model import FrozenSam
+from napari_nucleus.prompts import propose
+from napari_nucleus.weights import sam as sam_weights
+from napari_nucleus.widgets.correct import CorrectWidget
+from tests.small_sam import small_sam
+from tests.tissue import Decoder
+from tests.widgets.correct.hands import (
     Points,
     check_shown,
     click,
@@ -22,14 +31,6 @@ from tests.widgets.correcting.hands import (
     session_of,
     undo,
 )
-
-from napari_nucleus.models.sam import model as sam_model
-from napari_nucleus.models.sam.model import FrozenSam
-from napari_nucleus.prompts import propose as outliner
-from napari_nucleus.weights import sam as sam_weights
-from napari_nucleus.widgets.correct import CorrectWidget
-from tests.small_sam import small_sam
-from tests.tissue import Decoder
 
 Told = Callable[[], list[str]]
 
@@ -74,7 +75,7 @@ def test_the_network_outlines_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The network reads all nuclei off the pixels of this tissue."""
-    monkeypatch.setattr(outliner, "load_checkpoint", lambda _: Decoder().eval())
+    monkeypatch.setattr(checkpoints, "load_checkpoint", lambda _: Decoder().eval())
     x, y = middle(missing)
     texts: list[str] = []
     monkeypatch.setattr(widget.panel.sam.text, "setText", texts.append)
@@ -98,7 +99,7 @@ def test_where_one_is_none_is_added(widget: CorrectWidget, nuclei: Labels) -> No
 def test_where_none_is_seen_it_says_so(
     widget: CorrectWidget, nuclei: Labels, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outliner, "load_checkpoint", lambda _: Decoder().eval())
+    monkeypatch.setattr(checkpoints, "load_checkpoint", lambda _: Decoder().eval())
     press(widget, Qt.Key.Key_A)
     free = np.argwhere(nuclei.data == 0)[0]
     drag(widget, [(float(free[1]), float(free[0]))])
@@ -130,7 +131,7 @@ def seen_by_sam(missing: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> list[st
             prompts.append("box")
             return missing
 
-    monkeypatch.setattr(outliner, "Prompter", Prompter)
+    monkeypatch.setattr(propose, "Prompter", Prompter)
     monkeypatch.setattr(sam_model, "load_sam", lambda path: FrozenSam(small_sam(), "vit_t", ""))
     return prompts
 

@@ -6,9 +6,9 @@ from napari.viewer import Viewer
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QColorDialog, QInputDialog, QPushButton
-from tests.widgets.correcting.hands import check_shown, click, largest, press, session_of, undo
 
 from napari_nucleus.widgets.correct import CorrectWidget
+from tests.widgets.correct.hands import check_shown, click, largest, press, session_of, undo
 
 
 def push(widget: CorrectWidget, text: str) -> None:

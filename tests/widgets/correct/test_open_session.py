@@ -14,7 +14,16 @@ from PIL import Image as Picture
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog
-from tests.widgets.correcting.hands import (
+
+from napari_nucleus.edits.session import EditSession
+from napari_nucleus.inference import segment
+from napari_nucleus.results import open_result
+from napari_nucleus.slides import Slide, open_slide
+from napari_nucleus.widgets.correct import CorrectWidget
+from napari_nucleus.widgets.correct.open_session import open_session
+from napari_nucleus.widgets.shared.layers import nuclei_layers, placement, placement_of, renew
+from tests.tissue import Decoder, Tissue
+from tests.widgets.correct.hands import (
     across,
     check_shown,
     click,
@@ -25,15 +34,6 @@ from tests.widgets.correcting.hands import (
     start,
     undo,
 )
-
-from napari_nucleus.edits.session import EditSession
-from napari_nucleus.inference import segment
-from napari_nucleus.results import open_result
-from napari_nucleus.slides import Slide, open_slide
-from napari_nucleus.widgets.correct import CorrectWidget
-from napari_nucleus.widgets.correct.open_session import open_session
-from napari_nucleus.widgets.shared.layers import nuclei_layers, placement, placement_of, renew
-from tests.tissue import Decoder, Tissue
 
 Told = Callable[[], list[str]]
 

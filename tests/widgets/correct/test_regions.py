@@ -9,17 +9,6 @@ from napari.layers import Labels
 from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
-from tests.widgets.correcting.hands import (
-    across,
-    at_work,
-    check_shown,
-    click,
-    drag,
-    press,
-    session_of,
-    start,
-    undo,
-)
 
 from napari_nucleus.inference import segment
 from napari_nucleus.results import Result, open_result
@@ -30,6 +19,17 @@ from napari_nucleus.widgets.correct import layers as editing_layers
 from napari_nucleus.widgets.shared import layers
 from napari_nucleus.widgets.shared.layers import image_layer, nuclei_layers, placement_of
 from tests.tissue import Decoder, tissue
+from tests.widgets.correct.hands import (
+    across,
+    at_work,
+    check_shown,
+    click,
+    drag,
+    press,
+    session_of,
+    start,
+    undo,
+)
 
 Told = Callable[[], list[str]]
 

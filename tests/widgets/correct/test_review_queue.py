@@ -3,7 +3,10 @@
 from napari.layers import Labels
 from napari.viewer import Viewer
 from qtpy.QtCore import Qt
-from tests.widgets.correcting.hands import (
+
+from napari_nucleus.widgets.correct import CorrectWidget
+from napari_nucleus.widgets.correct.review_queue import Doubt
+from tests.widgets.correct.hands import (
     at_work,
     check_shown,
     press,
@@ -12,9 +15,6 @@ from tests.widgets.correcting.hands import (
     session_of,
     undo,
 )
-
-from napari_nucleus.widgets.correct import CorrectWidget
-from napari_nucleus.widgets.correct.review_queue import Doubt
 
 
 def current(widget: CorrectWidget) -> Doubt:

@@ -7,7 +7,10 @@ import pandas as pd
 from napari.layers import Labels
 from napari.viewer import Viewer
 from qtpy.QtCore import Qt
-from tests.widgets.correcting.hands import (
+
+from napari_nucleus.widgets.correct import CorrectWidget
+from napari_nucleus.widgets.correct.tools import Tool
+from tests.widgets.correct.hands import (
     across,
     box_around,
     check_shown,
@@ -23,9 +26,6 @@ from tests.widgets.correcting.hands import (
     status_at,
     undo,
 )
-
-from napari_nucleus.widgets.correct import CorrectWidget
-from napari_nucleus.widgets.correct.tools import Tool
 
 Told = Callable[[], list[str]]
 

@@ -8,8 +8,10 @@ from torch import Tensor
 
 from napari_nucleus.models import losses
 
+TypeLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
-def type_loss(name: str, gamma: float) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+
+def type_loss(name: str, gamma: float) -> TypeLoss:
     """Return the loss of nuclei's types that a recipe's ``tp_loss`` names.
 
     It takes logits (N, K), types (N,) from 0, and weights (K,), which focal losses use.

@@ -32,7 +32,7 @@ included. ``msanet_small`` is a compact variant of this project: the same code, 
 
 from copy import deepcopy
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -46,6 +46,7 @@ from napari_nucleus.errors import UserError
 from napari_nucleus.instances import DISTANCE, distance_instances
 from napari_nucleus.models import losses
 from napari_nucleus.models.base import NucleusModel
+from napari_nucleus.models.batch import Batch
 from napari_nucleus.models.msanet.clip import PATCH, choose_clip, patch_features
 from napari_nucleus.models.msanet.decoder import VISUAL_STRIDE, Decoder, Fusion, visual_features
 from napari_nucleus.models.msanet.graph import (
@@ -59,15 +60,16 @@ from napari_nucleus.models.msanet.graph import (
     sentences,
     type_nuclei,
 )
-from napari_nucleus.models.msanet.losses import border_pixels, nucleus_types, type_loss
+from napari_nucleus.models.msanet.losses import (
+    TypeLoss,
+    border_pixels,
+    nucleus_types,
+    type_loss,
+)
 from napari_nucleus.models.msanet.ppa_vit import Encoder, PyramidViT, load_from_hub
 from napari_nucleus.models.msanet.sizes import SIZES
 from napari_nucleus.models.msanet.windows import answer_windows, see_windows
 from napari_nucleus.models.registry import register_model
-
-if TYPE_CHECKING:
-    from napari_nucleus.models.batch import Batch
-    from napari_nucleus.training.recipe import Recipe
 
 Adaptation = Literal["distillation", "zero_shot", "linear_probe", "fine_tune"]
 """How CLIP is put to use (Table 8); the first is the paper's own."""
@@ -282,7 +284,7 @@ class MSANet(NucleusModel):
         return names[probability.argmax(1)], probability.max(1, initial=0)
 
     def own_losses(
-        self, logits: dict[str, Tensor], batch: "Batch", recipe: "Recipe"
+        self, logits: dict[str, Tensor], batch: Batch, tp_loss: str, tp_gamma: float
     ) -> dict[str, Tensor]:
         """Return ``boundary``, ``types`` and ``distillation``, as far as the options want them."""
         found = {}
@@ -290,12 +292,12 @@ class MSANet(NucleusModel):
             pair = torch.cat([torch.zeros_like(logits["boundary"]), logits["boundary"]], 1)
             found["boundary"] = losses.ce_dice(pair, border_pixels(batch.labels), batch.shaped)
         if self.types:
-            found["types"] = self._type_loss(logits["visual"], batch, recipe)
+            found["types"] = self._type_loss(logits["visual"], batch, type_loss(tp_loss, tp_gamma))
         if "distillation" in logits:
             found["distillation"] = logits["distillation"]
         return found
 
-    def _type_loss(self, visual: Tensor, batch: "Batch", recipe: "Recipe") -> Tensor:
+    def _type_loss(self, visual: Tensor, batch: Batch, loss: TypeLoss) -> Tensor:
         """Return how badly the true nuclei of patches are typed."""
         nuclei = pool_nuclei(visual, batch.labels)
         image, label = nuclei.image, nuclei.label
@@ -309,7 +311,7 @@ class MSANet(NucleusModel):
             share = F.one_hot(target, len(self.types)).float().mean(0)
             self.type_share.lerp_(share, _MEMORY)
         weights = 1 / (len(self.types) * self.type_share.clamp(min=_LEAST_SHARE))
-        return type_loss(recipe.tp_loss, recipe.tp_gamma)(answer, target, weights)
+        return loss(answer, target, weights)
 
     def _graph(self, visual: Tensor, image: Tensor, labels: Tensor) -> Tensor:
         """Return logits (N, K) of the nuclei of a batch."""

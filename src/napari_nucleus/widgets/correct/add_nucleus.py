@@ -5,7 +5,7 @@ from collections import deque
 from qtpy.QtCore import QObject, Signal
 
 from napari_nucleus.errors import UserError
-from napari_nucleus.prompts.propose import Outline, Outliner
+from napari_nucleus.prompts.propose import Outline, OutlineProposer
 from napari_nucleus.slides.tiles import Box
 from napari_nucleus.widgets.shared.background import Failure, in_background
 
@@ -13,11 +13,11 @@ Prompt = tuple[float, float] | Box
 
 
 class Adder(QObject):
-    """Asks an `Outliner` in a thread.
+    """Asks an `OutlineProposer` in a thread.
 
     Parameters
     ----------
-    outliner
+    proposer
         Who is asked.
     """
 
@@ -28,9 +28,9 @@ class Adder(QObject):
     waiting = Signal(int)
     """How many are still looked for."""
 
-    def __init__(self, outliner: Outliner) -> None:
+    def __init__(self, proposer: OutlineProposer) -> None:
         super().__init__()
-        self.outliner = outliner
+        self.proposer = proposer
         self._asked: deque[tuple[Prompt, str]] = deque()
 
     def ask(self, prompt: Prompt, kind: str) -> None:
@@ -41,7 +41,7 @@ class Adder(QObject):
             self._look()
 
     def _look(self) -> None:
-        in_background(self.outliner.outline, self._asked[0][0], then=self._on_outline)
+        in_background(self.proposer.outline, self._asked[0][0], then=self._on_outline)
 
     def _on_outline(self, outline: Outline | Failure) -> None:
         _, kind = self._asked.popleft()

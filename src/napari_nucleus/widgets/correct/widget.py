@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
 
 from napari_nucleus.edits.session import EditSession
 from napari_nucleus.errors import UserError
-from napari_nucleus.prompts.propose import Outliner
+from napari_nucleus.prompts.propose import OutlineProposer
 from napari_nucleus.slides.tiles import Box
 from napari_nucleus.widgets.correct.add_nucleus import Adder
 from napari_nucleus.widgets.correct.open_session import ImageMoved, image_of, open_session
@@ -134,7 +134,7 @@ class CorrectWidget(QWidget):
         nuclei, classes, box = self._opening
         self._tell("")
         self._show_image(session, nuclei)
-        adder = Adder(Outliner(session, self.panel.sam.file))
+        adder = Adder(self._proposer(session))
         try:
             desk = Desk(
                 self._viewer, session, nuclei, classes, box, self._tell, adder.ask, self.finish
@@ -193,7 +193,12 @@ class CorrectWidget(QWidget):
     def _on_sam(self) -> None:
         if self._desk is not None and self._adder is not None:
             session = self._desk.correcting.session
-            self._adder.outliner = Outliner(session, self.panel.sam.file)
+            self._adder.proposer = OutlineProposer(
+                session.slide, session.mpp, session.path, self.panel.sam.file
+            )
+
+    def _proposer(self, session: EditSession) -> OutlineProposer:
+        return OutlineProposer(session.slide, session.mpp, session.path, self.panel.sam.file)
 
     def _on_button(self) -> None:
         if self._desk is None:

@@ -10,7 +10,7 @@ from napari_nucleus.errors import UserError
 from napari_nucleus.instances import hover_instances
 from napari_nucleus.metrics import score_pair
 
-VECTORS = np.load(Path(__file__).parent / "vectors" / "postproc_vectors.npz")
+VECTORS = np.load(Path(__file__).parents[1] / "vectors" / "postproc_vectors.npz")
 CASES = sorted(name.removesuffix("_np") for name in VECTORS if name.endswith("_np"))
 # Half of the Sobel kernel, the blur and twice the opening: beyond, a pixel feels nothing.
 REACH = 10 + 1 + 4

@@ -9,7 +9,7 @@ from napari_nucleus.errors import UserError
 from napari_nucleus.instances import DISTANCE, distance_instances
 from napari_nucleus.metrics import score_pair
 
-VECTORS = np.load(Path(__file__).parent / "vectors" / "postproc_vectors.npz")
+VECTORS = np.load(Path(__file__).parents[1] / "vectors" / "postproc_vectors.npz")
 CASES = sorted(name.removesuffix("_gt") for name in VECTORS if name.endswith("_gt"))
 
 

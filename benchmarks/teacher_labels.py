@@ -1,6 +1,6 @@
 """Label images with InstanSeg's public model, as a dataset folder that our weights learn from.
 
-    python -m scripts.teacher_labels IMAGE... --instanseg instanseg.pt --out DIR [--mpp 0.25]
+    python -m benchmarks.teacher_labels IMAGE... --instanseg instanseg.pt --out DIR [--mpp 0.25]
 
 Run in the checkout. `benchmarks/peers.py` says what InstanSeg is; the licence of its weights
 (Apache-2.0) allows it. Leaves ``images/`` and ``labels/`` in DIR.
