@@ -22,7 +22,7 @@ def write_errors(path: Path) -> Iterator[None]:
 
     Parameters
     ----------
-    path
+    path : Path
         What is being written, for the message.
 
     Raises
@@ -46,7 +46,7 @@ def replacing(path: str | PathLike[str]) -> Iterator[Path]:
 
     Parameters
     ----------
-    path
+    path : str or path
         The file to write; folders above it are made.
 
     Yields

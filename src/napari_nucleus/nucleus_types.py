@@ -35,7 +35,7 @@ def type_colors(names: Iterable[str]) -> dict[str, str]:
 
     Parameters
     ----------
-    names
+    names : iterable of str
         Type names in the model's order, without background.
 
     Returns
@@ -57,9 +57,9 @@ def spare_color(name: str, taken: Collection[str]) -> str:
 
     Parameters
     ----------
-    name
+    name : str
         Of the type; one that is known has its own colour.
-    taken
+    taken : collection of str
         Colours ``"#rrggbb"`` of the others, not to be used again while there are more.
 
     Examples

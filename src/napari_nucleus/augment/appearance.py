@@ -12,9 +12,9 @@ class Sometimes(nn.Module):
 
     Parameters
     ----------
-    p
+    p : float
         Probability.
-    *choices
+    *choices : nn.Module
         Modules that take and return float (B, 3, H, W) in [0, 1].
     """
 
@@ -40,7 +40,7 @@ class Noise(nn.Module):
 
     Parameters
     ----------
-    std
+    std : float
         Highest standard deviation, of images in [0, 1]; every image draws its own from 0 on.
     """
 
@@ -58,7 +58,7 @@ class Sharpen(nn.Module):
 
     Parameters
     ----------
-    factor
+    factor : float
         Highest factor of what sets a pixel apart from its smoothed neighbourhood, as Pillow's
         ``ImageEnhance.Sharpness`` counts it: 1 changes nothing. Every image draws its own from 1
         on.

@@ -15,11 +15,11 @@ class Elastic:
 
     Attributes
     ----------
-    p
+    p : float
         Probability that a patch is deformed.
-    alpha
+    alpha : float
         Highest factor of the noise, pixels; each patch draws its own from 0 on.
-    sigma
+    sigma : float
         Standard deviation of the Gaussian, pixels.
     """
 
@@ -53,15 +53,15 @@ class Geometry:
 
     Attributes
     ----------
-    scale
+    scale : tuple of 2 float
         Least and highest enlargement, drawn evenly on a logarithmic scale.
-    rotation
+    rotation : float
         Highest angle to either side, degrees.
-    shear
+    shear : float
         Highest angle to either side, degrees, along the horizontal axis.
-    flip
+    flip : bool
         Whether each axis is mirrored in half of the patches.
-    elastic
+    elastic : Elastic or None
         Elastic deformation, if any.
     """
 
@@ -83,11 +83,11 @@ class Geometry:
 
         Parameters
         ----------
-        batch
+        batch : int
             How many.
-        side
+        side : int
             Side of the squares that are to be filled, pixels.
-        device
+        device : torch.device
             Where to.
 
         Returns
@@ -132,10 +132,9 @@ def warp_images(images: Tensor, grid: Tensor) -> Tensor:
 
     Parameters
     ----------
-    images
-        Uint8 (B, S, S, 3).
-    grid
-        Float (B, P, P, 2) as by `Geometry.grid`.
+    images : (B, S, S, 3) Tensor of uint8
+    grid : (B, P, P, 2) Tensor of float
+        As by `Geometry.grid`.
 
     Returns
     -------
@@ -152,10 +151,10 @@ def warp_labels(labels: Tensor, grid: Tensor) -> Tensor:
 
     Parameters
     ----------
-    labels
-        Integer (B, S, S), of any size: no number is rounded on the way.
-    grid
-        Float (B, P, P, 2) as by `Geometry.grid`.
+    labels : (B, S, S) Tensor of int
+        Of any size: no number is rounded on the way.
+    grid : (B, P, P, 2) Tensor of float
+        As by `Geometry.grid`.
 
     Returns
     -------

@@ -37,13 +37,13 @@ def preview_sheet(
 
     Parameters
     ----------
-    crops
+    crops : Crops
         What was cut.
-    batch
+    batch : Batch
         What an augmentation made of it.
-    types
+    types : sequence of str
         Names of the types, in the order of their index from 1.
-    title
+    title : str
         Headline.
 
     Returns

@@ -41,20 +41,20 @@ class PatchSampler:
 
     Parameters
     ----------
-    samples
+    samples : sequence of Sample
         Annotated images at one resolution.
-    shares
+    shares : mapping of str to float
         Dataset name to its share of the patches, relative to the others.
-    patch
+    patch : int
         Side of a patch in pixels.
-    sampling
+    sampling : Sampling
         ``"random"``, ``"uniform"`` or ``"type_aware"``.
-    type_weights
+    type_weights : mapping of int to float or None
         Type index to how many times more often ``"type_aware"`` draws patches that it dominates; 1
         for types that are not named. Empty weighs by frequency.
-    margin
+    margin : int
         Pixels that are cut around a patch, from which the augmentation turns and enlarges it.
-    jitter
+    jitter : bool
         Whether patches leave their place in the grid.
 
     Raises
@@ -107,12 +107,12 @@ class PatchSampler:
 
         Parameters
         ----------
-        items
+        items : iterable of int
             Their numbers within the step's batch. A patch depends on its own number, `step` and
             `seed` alone, so that a batch may be shared out among processes in any way.
-        step
+        step : int
             Number of the training step.
-        seed
+        seed : int
             Of the training run.
         """
         images, labels, types, doubtful, names = zip(
@@ -221,11 +221,11 @@ def dominant_types(sample: Sample, corners: NDArray[np.int64], patch: int) -> ND
 
     Parameters
     ----------
-    sample
+    sample : Sample
         The image.
-    corners
-        Int (N, 2), as by `grid`.
-    patch
+    corners : (N, 2) ndarray of int
+        As by `grid`.
+    patch : int
         Side of a patch in pixels.
     """
     types = np.unique(sample.types[(sample.types > 0) & (sample.types != UNKNOWN)])

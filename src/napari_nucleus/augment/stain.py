@@ -15,13 +15,13 @@ class StainJitter(nn.Module):
 
     Parameters
     ----------
-    scale
+    scale : float
         Each stain is multiplied by a factor within 1 ± `scale`.
-    shift
+    shift : float
         and shifted within ± `shift` of optical density.
-    turn
+    turn : float
         Standard deviation of the noise on the stain vectors.
-    residual
+    residual : bool
         Whether what is neither haematoxylin nor eosin is scaled and shifted as well.
     """
 

@@ -32,11 +32,11 @@ class Strategy:
 
     Attributes
     ----------
-    geometry
+    geometry : Geometry
         How patches are warped.
-    appearance
+    appearance : tuple[Callable[[], nn.Module], ...]
         Makers of what changes the images, in this order.
-    jitter
+    jitter : bool
         Whether patches are cut at random places rather than on the sampler's grid.
     """
 
@@ -50,9 +50,9 @@ class Augmentation(nn.Module):
 
     Parameters
     ----------
-    strategy
+    strategy : Strategy
         What to do.
-    patch
+    patch : int
         Side of the patches in pixels, any number.
 
     Attributes
@@ -77,7 +77,7 @@ class Augmentation(nn.Module):
 
         Parameters
         ----------
-        crops
+        crops : Crops
             At least `margin` wider than the patch to every side.
 
         Raises
@@ -207,9 +207,9 @@ def create_augmentation(name: str, patch: int) -> Augmentation:
 
     Parameters
     ----------
-    name
+    name : str
         A key of `AUGMENTATIONS`.
-    patch
+    patch : int
         Side of the patches in pixels, any number.
 
     Raises

@@ -12,8 +12,8 @@ def hv_targets(labels: Tensor) -> Tensor:
 
     Parameters
     ----------
-    labels
-        Int (B, H, W), 0 is background.
+    labels : (B, H, W) Tensor of int
+        0 is background.
 
     Returns
     -------

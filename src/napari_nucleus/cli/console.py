@@ -32,7 +32,7 @@ def progress(what: str) -> Iterator[Update]:
 
     Parameters
     ----------
-    what
+    what : str
         The words before the bar.
 
     Yields

@@ -17,7 +17,7 @@ def read_types(file: Path) -> "pd.Series[str]":
 
     Parameters
     ----------
-    file
+    file : Path
         CSV with columns ``label,type``; others are ignored. A nucleus without a type is left out.
 
     Raises
@@ -39,11 +39,11 @@ def type_index(
 
     Parameters
     ----------
-    types
+    types : mapping of int to str or pd.Series[str]
         Name by the number of the nucleus.
-    names
+    names : sequence of str
         The types that count.
-    ids
+    ids : ndarray
         (N + 1,), number of each label; the first is the background's.
 
     Returns
@@ -61,7 +61,7 @@ def read_labels(file: Path) -> tuple[np.ndarray, np.ndarray]:
 
     Parameters
     ----------
-    file
+    file : Path
         TIFF of one channel of whole numbers, 0 = background.
 
     Returns
@@ -98,9 +98,9 @@ def number_labels(raw: np.ndarray, file: Path) -> tuple[np.ndarray, np.ndarray]:
 
     Parameters
     ----------
-    raw
+    raw : ndarray
         (H, W) whole numbers, also as floats, 0 = background; numbers may be missing.
-    file
+    file : Path
         Where they come from, for the message.
 
     Returns

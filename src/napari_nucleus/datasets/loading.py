@@ -32,13 +32,13 @@ def iter_source(
 
     Parameters
     ----------
-    source
+    source : Source
         What to read.
-    types
+    types : iterable of str
         Names of the types to be learned. A nucleus gets the type that `Source.types` gives its
         class; else its class, if it is among them; else the one of `COMMON_TYPES` that the format
         counts its class to, if it is among them; else it is `UNKNOWN`.
-    mpp
+    mpp : float or None
         Micrometres per pixel that the samples are resampled to; None leaves them as they are.
 
     Yields

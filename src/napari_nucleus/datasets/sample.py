@@ -12,28 +12,28 @@ class Sample:
 
     Attributes
     ----------
-    name
+    name : str
         Which image; no other of its dataset has the same.
-    dataset
+    dataset : str
         Name of the folder that the dataset lies in.
-    image
-        Uint8 (H, W, 3), RGB.
-    labels
-        Int32 (H, W), 0 is background, nuclei are 1 to N.
-    types
-        Uint8 (N + 1,), type index of each label; 0 for the background, `UNKNOWN` where no type is
+    image : (H, W, 3) ndarray of uint8
+        RGB.
+    labels : (H, W) ndarray of int32
+        0 is background, nuclei are 1 to N.
+    types : (N + 1,) ndarray of uint8
+        Type index of each label; 0 for the background, `UNKNOWN` where no type is
         given.
-    doubtful
-        Bool (N + 1,), nuclei that are there but whose outline is not: they may be several, or were
+    doubtful : (N + 1,) ndarray of bool
+        Nuclei that are there but whose outline is not: they may be several, or were
         only boxed. Their pixels teach the foreground, not the shapes.
-    mpp
+    mpp : float
         Micrometres per pixel.
-    part
+    part : str
         Part of the dataset's official split that it belongs to; empty where there is none.
-    tissue
+    tissue : str
         What the image shows, where the dataset tells it image by image; else empty.
-    ignored
-        Bool (H, W), background in which there may be nuclei all the same: nobody looked, or nobody
+    ignored : (H, W) ndarray of bool or None
+        Background in which there may be nuclei all the same: nobody looked, or nobody
         could tell. Neither learned from nor scored. None where there is none of it.
     """
 

@@ -17,27 +17,27 @@ class Source:
 
     Attributes
     ----------
-    path
+    path : Path
         Its folder.
-    format
+    format : str
         Name of a format (`FORMATS`); ``"auto"`` tells it by the layout.
-    parts
+    parts : tuple of str
         Parts of the official split to read; none named reads those that the format trains on.
     mpp
         Micrometres per pixel of its images; ``"nuclei"`` estimates it per image from its nuclei,
         for collections of unknown magnification; None leaves it to the files or the format.
-    holdout
+    holdout : tuple of str
         Patterns of the names or parts of the images that are kept for validation.
-    types
+    types : dict of str to str
         The dataset's own class name to the name of the type that it is to be learned as.
-    labels
+    labels : str
         Of a plain dataset folder: name of the folder with the label images.
-    doubtful
+    doubtful : str or None
         Of a plain dataset folder: CSV file in it with columns ``name,label``, nuclei that may be
         several.
     share
         Share of the training patches that come from it, relative to the others.
-    image
+    image : InstanceOf[Slide] | None
         Of a result folder: its image, where that is in no file.
     """
 

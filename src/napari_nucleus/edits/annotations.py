@@ -79,9 +79,9 @@ def mark_reviewed(canvas: Canvas, region: Region) -> Edit:
 
     Parameters
     ----------
-    canvas
+    canvas : Canvas
         The result.
-    region
+    region : Region
         (x0, y0, x1, y1) in level-0 pixels; what lies outside of the image is cut off.
     extent
         The image.

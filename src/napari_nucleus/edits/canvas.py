@@ -27,13 +27,13 @@ class Canvas:
 
     Attributes
     ----------
-    state
+    state : State
         Table, types, what is reviewed and checked.
-    levels
+    levels : tuple[zarr.Array, ...]
         The labels, largest level first.
-    slide
+    slide : Slide
         The image.
-    mpp
+    mpp : float or None
         µm per level-0 pixel, None where not known.
     """
 

@@ -87,14 +87,14 @@ def add(canvas: Canvas, mask: Mask, x: int, y: int, kind: str) -> Edit:
 
     Parameters
     ----------
-    canvas
+    canvas : Canvas
         The result.
-    mask
+    mask : Mask
         Bool (H, W), the nucleus; what lies outside of the image or in another nucleus is left
         out, and only the largest part that remains is taken.
-    x, y
+    x, y : int
         Place of its first pixel on level 0.
-    kind
+    kind : str
         Its type.
 
     Raises
@@ -120,14 +120,14 @@ def paint(
 
     Parameters
     ----------
-    canvas
+    canvas : Canvas
         The result.
-    x, y
+    x, y : int
         Place of their first pixel on level 0.
-    labels
-        Integers (H, W), 0 = background, as they are now. A number that was not among them is
+    labels : (H, W) ndarray of int
+        0 = background, as they are now. A number that was not among them is
         a new nucleus, unless it is that of one which lies right beside.
-    kind
+    kind : str
         Type of new nuclei.
 
     Returns
@@ -201,15 +201,15 @@ def _reshaped(
 
     Parameters
     ----------
-    canvas
+    canvas : Canvas
         The result.
-    box
+    box : Box
         A place that holds all of every nucleus which differs.
-    before, after
-        Int32 (H, W), its labels.
-    parents
+    before, after : (H, W) ndarray of int32
+        Its labels.
+    parents : mapping of int to int or None
         New label to that of the nucleus whose type it inherits.
-    kind
+    kind : str
         Type of other new nuclei.
     """
     changed = before != after

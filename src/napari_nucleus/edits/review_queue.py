@@ -22,10 +22,10 @@ def next_to_check(table: pd.DataFrame, checked: Collection[int] = ()) -> pd.Data
 
     Parameters
     ----------
-    table
+    table : DataFrame
         Nuclei, with the columns `label`, `type`, `type_prob`, `area_um2` or `area_px2`,
         `solidity` and `edited`.
-    checked
+    checked : collection of int
         Labels that a person has accepted.
 
     Returns

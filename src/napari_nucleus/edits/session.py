@@ -36,12 +36,12 @@ class Changed:
 
     Attributes
     ----------
-    box
+    box : Box or None
         Level-0 pixels around the nuclei that changed, as they were and as they are; None if none
         did.
-    labels
+    labels : ndarray
         Labels (N,) of nuclei that came, went or changed in shape or type, ascending.
-    types, reviewed, checked
+    types, reviewed, checked : bool
         Whether names or colours of types, reviewed regions or checked nuclei changed.
     """
 
@@ -61,9 +61,9 @@ class EditSession:
 
     Attributes
     ----------
-    path
+    path : str or path
         The result folder.
-    slide
+    slide : Slide or None
         Its image.
     mpp
         µm per level-0 pixel, None where not known.
@@ -76,9 +76,9 @@ class EditSession:
 
     Parameters
     ----------
-    path
+    path : str or path
         The result folder.
-    slide
+    slide : Slide or None
         Its image, which may be in another file now; None opens the file that it was made from.
 
     Raises

@@ -22,9 +22,9 @@ def part_mask(mask: Mask, line: Sequence[tuple[float, float]]) -> np.ndarray:
 
     Parameters
     ----------
-    mask
+    mask : Mask
         (H, W), the nucleus.
-    line
+    line : Sequence[tuple[float, float]]
         Corners (x, y) of the line, in pixels whose centres have whole coordinates.
 
     Returns
@@ -59,11 +59,11 @@ def join_masks(labels: np.ndarray, wanted: Sequence[int], reach: float) -> Mask:
 
     Parameters
     ----------
-    labels
-        Integers (H, W), 0 = background.
-    wanted
+    labels : (H, W) ndarray of int
+        0 = background.
+    wanted : sequence of int
         The nuclei.
-    reach
+    reach : float
         Widest gap that is filled, in pixels.
 
     Returns
@@ -99,9 +99,9 @@ def free_part(labels: np.ndarray, mask: Mask) -> Mask:
 
     Parameters
     ----------
-    labels
-        Integers (H, W), 0 = background.
-    mask
+    labels : (H, W) ndarray of int
+        0 = background.
+    mask : Mask
         (H, W), the new nucleus.
 
     Raises

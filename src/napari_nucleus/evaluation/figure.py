@@ -38,11 +38,11 @@ def write_figure(path: str | Path, found: dict[str, Any], title: str = "") -> No
 
     Parameters
     ----------
-    path
+    path : str or Path
         File to write; its suffix says the format: png, pdf, svg.
-    found
+    found : dict of str to Any
         As `score_report.report` makes it.
-    title
+    title : str
         What is written above.
 
     Raises

@@ -20,9 +20,9 @@ def fit_instances(model: NucleusModel, samples: Sequence[Sample]) -> dict[str, A
 
     Parameters
     ----------
-    model
+    model : NucleusModel
         In evaluation mode; left as it was.
-    samples
+    samples : sequence of Sample
         Annotated images at the model's µm/px, not trained on.
 
     Returns

@@ -31,11 +31,11 @@ class Marked(NamedTuple):
 
     Attributes
     ----------
-    labels
-        Int (H, W), 0 = background.
-    ids
+    labels : (H, W) ndarray of int
+        0 = background.
+    ids : ndarray
         (N + 1,), the number of each label in the file.
-    types
+    types : pd.Series[str]
         Name of the type by that number; a nucleus without a type is left out.
     """
 
@@ -88,23 +88,23 @@ def evaluate_steps(
 
     Parameters
     ----------
-    model
+    model : str or Path or NucleusModel or None
         Name or file of a checkpoint, or a loaded model; None takes the one that ships.
-    data
+    data : Sequence[str or Path or Source]
         Datasets in any of the forms that `datasets` reads. Each image is segmented at full
         resolution, on the road that `segment` takes. A dataset's classes meet the model's types as
         they do in training; nuclei of other classes do not count for types.
-    pred, truth
+    pred, truth : str or Path or None
         Folders of label images ``<name>.tif``, with types in ``<name>.csv``, or of result folders
         ``<name>.nucleus``. Of a dataset folder its ``labels`` are taken. Every image of `truth`
         needs its counterpart in `pred`.
-    mpp
+    mpp : float or None
         Micrometres per pixel of the images, where `data` does not tell it right, or of the labels,
         0.25 by default. It tells a model what it sees; types are scored on nuclei whose centres
         are at most 3 µm apart.
-    device
+    device : str or None
         As `segment` has it.
-    parts
+    parts : sequence of str
         Which parts of the official split of `data` to score, such as ``"test"``; none named scores
         those for training.
 

@@ -14,9 +14,9 @@ def report(images: Sequence[ImageScore], types: Sequence[str]) -> dict[str, Any]
 
     Parameters
     ----------
-    images
+    images : sequence of ImageScore
         At least one.
-    types
+    types : sequence of str
         Names of the types that were scored.
 
     Returns

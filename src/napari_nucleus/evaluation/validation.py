@@ -20,9 +20,9 @@ def validate(model: NucleusModel, samples: Sequence[Sample]) -> dict[str, Any]:
 
     Parameters
     ----------
-    model
+    model : NucleusModel
         In evaluation mode.
-    samples
+    samples : sequence of Sample
         At the model's µm/px, with its types.
 
     Returns
@@ -43,9 +43,9 @@ def summarize_validation(images: Iterable[ImageScore], types: Sequence[str]) -> 
 
     Parameters
     ----------
-    images
+    images : iterable of ImageScore
         The images.
-    types
+    types : sequence of str
         Names of the types that they are scored for.
 
     Returns
@@ -77,11 +77,11 @@ def score_maps(
 
     Parameters
     ----------
-    model
+    model : NucleusModel
         Whose maps they are.
-    samples, maps
+    samples, maps : iterable of Sample
         Annotated images, and what `predict_maps` gave for them.
-    typed
+    typed : bool
         Whether to score types as well.
     """
     types = model.types if typed else ()

@@ -23,7 +23,7 @@ class Untyped:
 
     Parameters
     ----------
-    folder
+    folder : Path
         Where there is room.
     """
 
@@ -48,9 +48,9 @@ class Untyped:
 
         Parameters
         ----------
-        rows
+        rows : DataFrame
             Of the table, as `ResultWriter.append` takes them, without types.
-        centroids, features
+        centroids, features : ndarray of float64
             As `NucleusModel.classify` takes them.
 
         Raises
@@ -70,7 +70,7 @@ class Untyped:
 
         Parameters
         ----------
-        network
+        network : NucleusModel
             Types them, all at once.
 
         Yields

@@ -38,9 +38,9 @@ class Progress:
 
     Attributes
     ----------
-    done, total
+    done, total : int
         Tiles done, and in all.
-    nuclei
+    nuclei : int
         Nuclei found so far.
     """
 
@@ -98,22 +98,22 @@ def segment_steps(
 
     Parameters
     ----------
-    image
+    image : str or Path or Slide
         File or opened slide.
-    out
+    out : str or Path
         Result folder to write, ``<stem>.nucleus``.
-    model
+    model : str or Path or NucleusModel
         Name or file of a checkpoint, or a loaded model.
-    mpp
+    mpp : float or None
         Micrometres per level-0 pixel, where the file does not tell or is wrong.
-    region
+    region : tuple[int, int, int, int] | None
         ``(x, y, width, height)`` in level-0 pixels; None is the whole image.
-    outline
+    outline : Sequence[tuple[float, float]] | None
         Corners (x, y) of a polygon in level-0 pixels, whose centres have whole coordinates: nuclei
         centred outside of it are left out. Give its bounding box as `region`.
-    device
+    device : str or None
         ``"cpu"``, ``"cuda"``, …; None takes the GPU where there is one.
-    tile
+    tile : int
         Side of a tile's core in network pixels. The result hardly depends on it: what is left is
         how far beyond `MARGIN` the network sees.
 
@@ -189,11 +189,11 @@ def predict_image(
 
     Parameters
     ----------
-    image
-        Uint8 (H, W, 3) at the network's µm/px.
-    network
+    image : (H, W, 3) ndarray of uint8
+        At the network's µm/px.
+    network : NucleusModel
         In evaluation mode.
-    tile
+    tile : int
         Side of a tile's core in pixels.
 
     Returns

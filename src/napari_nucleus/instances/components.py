@@ -39,9 +39,9 @@ def flood(components: Labels, markers: Labels, relief: NDArray[Any]) -> Labels:
 
     Parameters
     ----------
-    components, markers
+    components, markers : Labels
         (H, W), 0 is neither. A component without a marker is left out.
-    relief
+    relief : ndarray of Any
         (H, W), flooded from below.
     """
     seeds = numpy.flatnonzero(markers != 0)

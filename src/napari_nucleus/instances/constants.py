@@ -10,9 +10,9 @@ class Constants:
 
     Attributes
     ----------
-    published
+    published : dict of str to Any
         Values that hold where none were fitted.
-    choices
+    choices : dict of str to tuple of float
         Values to try.
     """
 

@@ -16,9 +16,9 @@ def nucleus_table(labels: Labels, tp: NDArray[numpy.int32] | None) -> pandas.Dat
 
     Parameters
     ----------
-    labels
+    labels : Labels
         (H, W), 0 is background.
-    tp
+    tp : ndarray[numpy.int32] | None
         (H, W), type of each pixel, 0 for background; None where there are no types.
 
     Returns

@@ -24,7 +24,7 @@ def measurement_columns(mpp: float | None) -> tuple[str, ...]:
 
     Parameters
     ----------
-    mpp
+    mpp : float or None
         µm per pixel. Where it is not known, lengths and areas are in pixels.
 
     Examples
@@ -61,13 +61,13 @@ def measure(
 
     Parameters
     ----------
-    labels
+    labels : ndarray
         (H, W) integers, 0 = background. Labels need not be contiguous.
-    rgb
+    rgb : ndarray
         (H, W, 3) uint8, the image at the same scale.
-    mpp
+    mpp : float or None
         µm per pixel; None measures in pixels (see `measurement_columns`).
-    origin
+    origin : tuple of 2 int
         (x, y) of the first pixel in level-0 pixels, added to every position.
 
     Returns
@@ -97,7 +97,7 @@ def measure_shapes(
 
     Parameters
     ----------
-    labels, mpp, origin
+    labels, mpp, origin : ndarray
         As `measure` takes them.
 
     Returns

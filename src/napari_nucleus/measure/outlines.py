@@ -16,9 +16,9 @@ def outlines(labels: np.ndarray, origin: tuple[int, int] = (0, 0)) -> dict[int, 
 
     Parameters
     ----------
-    labels
+    labels : ndarray
         (H, W) integers, 0 = background.
-    origin
+    origin : tuple of 2 int
         (x, y) of the corner of the first pixel, added to every coordinate.
 
     Returns

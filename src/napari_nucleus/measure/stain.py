@@ -20,7 +20,7 @@ def separate_stains(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
 
     Parameters
     ----------
-    rgb
+    rgb : ndarray of uint8
         Array (..., 3), uint8, red, green and blue of an H&E image.
 
     Returns

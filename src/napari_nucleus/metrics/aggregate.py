@@ -31,9 +31,9 @@ class Nuclei(NamedTuple):
 
     Attributes
     ----------
-    labels
-        Int (H, W), 0 = background.
-    types
+    labels : (H, W) ndarray of int
+        0 = background.
+    types : ndarray
         Int, by label: 1 to K for the types that are scored, `UNKNOWN` for none of them.
     """
 
@@ -46,9 +46,9 @@ class TypeScore(NamedTuple):
 
     Attributes
     ----------
-    counts
+    counts : TypeCounts
         As `metrics.count_types` has them.
-    panoptic
+    panoptic : tuple[float, Floats]
         As `metrics.score_panoptic` has it.
     """
 
@@ -62,14 +62,14 @@ class ImageScore:
 
     Attributes
     ----------
-    dataset, name
+    dataset, name : str
         Which image.
-    tissue
+    tissue : str
         The group in which panoptic quality of types is averaged first.
-    scores
+    scores : dict of str to float
         As `metrics.score_pair` has them; and ``miou`` and ``weighted_f1``, of the pixels of
         background and nuclei, or, where types are scored, of background and each type.
-    types
+    types : TypeScore or None
         None where types are not annotated or not scored.
     """
 
@@ -94,18 +94,18 @@ def score_image(
 
     Parameters
     ----------
-    dataset, name
+    dataset, name : str
         Which image.
-    true, pred
+    true, pred : Nuclei
         Annotated and predicted nuclei.
-    types
+    types : int
         How many types are scored. Annotated nuclei without type, and the predicted ones that
         match them, do not count there.
-    mpp
+    mpp : float
         Micrometres per pixel.
-    ignored
-        Bool (H, W), background that does not count, nor do predicted nuclei that are mostly in it.
-    tissue
+    ignored : (H, W) ndarray of bool or None
+        Background that does not count, nor do predicted nuclei that are mostly in it.
+    tissue : str
         What the image shows; where nothing is said, the dataset is taken for one tissue.
 
     Raises
@@ -172,7 +172,7 @@ def score_sets(images: Sequence[ImageScore], weights: ArrayLike) -> dict[str, Fl
 
     Parameters
     ----------
-    images
+    images : sequence of ImageScore
         The images.
     weights : (R, N) array
         How often each image is in each data set.
@@ -214,9 +214,9 @@ def summarize(images: Sequence[ImageScore], types: Sequence[str]) -> dict[str, A
 
     Parameters
     ----------
-    images
+    images : sequence of ImageScore
         Its images.
-    types
+    types : sequence of str
         Names of the types that were scored.
 
     Returns
@@ -237,8 +237,8 @@ def centroids(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     Parameters
     ----------
-    labels
-        Int (H, W), 0 = background; numbers may be missing.
+    labels : (H, W) ndarray of int
+        0 = background; numbers may be missing.
 
     Returns
     -------

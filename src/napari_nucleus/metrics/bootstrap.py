@@ -16,11 +16,11 @@ def resample(images: int, n: int = 1000, seed: int = 0) -> Floats:
 
     Parameters
     ----------
-    images
+    images : int
         How many there are.
-    n
+    n : int
         How many data sets to draw.
-    seed
+    seed : int
         The same seed draws the same ones.
 
     Returns
@@ -83,7 +83,7 @@ def bootstrap_ci(values: ArrayLike, n: int = 1000, seed: int = 0) -> tuple[float
     ----------
     values : (N,) array
         One score per image; NaN is left out.
-    n, seed
+    n, seed : int
         As `resample` has them.
 
     Returns

@@ -140,9 +140,9 @@ def count_types(true: Centroids, pred: Centroids, types: Sequence[int]) -> TypeC
 
     Parameters
     ----------
-    true, pred
+    true, pred : Centroids
         Annotated and predicted nuclei.
-    types
+    types : sequence of int
         The K types to score.
     """
     true, pred = _never_empty(true), _never_empty(pred)
@@ -171,7 +171,7 @@ def score_types(images: Sequence[TypeCounts], weights: ArrayLike) -> dict[str, F
 
     Parameters
     ----------
-    images
+    images : sequence of TypeCounts
         What `count_types` counted in each of N images.
     weights : (R, N) array
         How often each image is in each of R data sets.
@@ -206,9 +206,9 @@ def score_panoptic(
     ----------
     true, pred : (H, W) array of int
         Annotated and predicted labels, 0 for background.
-    true_types, pred_types
+    true_types, pred_types : mapping of int to int
         Type of every label.
-    types
+    types : sequence of int
         The K types to score.
 
     Returns
@@ -243,9 +243,9 @@ def mean_panoptic(
 
     Parameters
     ----------
-    images
+    images : Sequence[tuple[float, Floats]]
         What `score_panoptic` answered for each of N images.
-    tissues
+    tissues : sequence of str
         Tissue of each image.
     weights : (R, N) array
         How often each image is in each of R data sets.

@@ -25,26 +25,26 @@ class NucleusModel(nn.Module, ABC):
 
     Attributes
     ----------
-    name
+    name : str
         Name in the registry, set by `create_model`.
-    types
+    types : tuple of str
         Names of the nucleus types, without background; empty if the model only segments.
-    options
+    options : dict of str to Any
         Keyword arguments that rebuild the same architecture through `create_model`.
-    mpp
+    mpp : float
         Micrometres per pixel that the network expects.
-    constants
+    constants : ClassVar[Constants]
         What its post-processing lets be set, of the class.
-    instances
+    instances : dict of str to Any
         Constants of the post-processing, fitted on validation images.
-    card
+    card : dict of str to Any
         Model card: data, licence, scores, version, command.
-    sha256
+    sha256 : str
         Of the checkpoint that it was loaded from; empty where there is none.
-    cache
+    cache : FeatureCache or None
         Where a model keeps, while it is trained on patches that come again, what parts of it that
         never learn say of them; None where patches do not come again.
-    stride
+    stride : int
         Pixels between the places at which a tile of an image may begin: from any of them, the
         network sees what lies there the same way.
     """
@@ -76,8 +76,8 @@ class NucleusModel(nn.Module, ABC):
 
         Parameters
         ----------
-        images
-            Float (B, 3, H, W) in [0, 1], RGB, any H and W.
+        images : (B, 3, H, W) Tensor of float
+            In [0, 1]. RGB, any H and W.
 
         Returns
         -------
@@ -97,7 +97,7 @@ class NucleusModel(nn.Module, ABC):
 
         Parameters
         ----------
-        images
+        images : Tensor
             As `forward` takes them.
 
         Returns
@@ -112,9 +112,9 @@ class NucleusModel(nn.Module, ABC):
 
         Parameters
         ----------
-        features
+        features : list of Tensor
             As `encode` returns them.
-        size
+        size : tuple of 2 int
             Height and width of the images in pixels.
 
         Returns
@@ -139,7 +139,7 @@ class NucleusModel(nn.Module, ABC):
 
         Parameters
         ----------
-        maps
+        maps : dict of str to ndarray
             As `maps` gives them, without the batch axis.
 
         Returns
@@ -158,9 +158,9 @@ class NucleusModel(nn.Module, ABC):
 
         Parameters
         ----------
-        labels, table
+        labels, table : ndarray
             As `find` returns them.
-        maps
+        maps : dict of str to ndarray
             What they were found in.
 
         Returns
@@ -177,10 +177,10 @@ class NucleusModel(nn.Module, ABC):
 
         Parameters
         ----------
-        centroids
+        centroids : ndarray of float64
             (N, 2), x and y in pixels of the network, from the first of the image, whatever region
             of it is looked at.
-        features
+        features : ndarray of floating
             (N, F) as `describe` returns them; of a slide in half precision, on disk: to be read
             piece by piece.
 
@@ -212,11 +212,11 @@ class NucleusModel(nn.Module, ABC):
 
         Parameters
         ----------
-        logits
+        logits : dict of str to Tensor
             As `forward` returns them.
-        batch
+        batch : Batch
             What they should be.
-        tp_loss, tp_gamma
+        tp_loss, tp_gamma : str
             Name of the loss of the types, and its focusing, as a recipe has them.
         """
         return {}
@@ -232,8 +232,8 @@ class NucleusModel(nn.Module, ABC):
 
         Parameters
         ----------
-        images
-            Uint8 (B, 3, H, W) on any device.
+        images : (B, 3, H, W) Tensor of uint8
+            On any device.
 
         Returns
         -------

@@ -12,17 +12,17 @@ class Crops:
 
     Attributes
     ----------
-    images
-        Uint8 (B, S, S, 3), RGB; beyond the edge of an image its last pixels are repeated.
-    labels
-        Int32 (B, S, S), the image's labels, 0 is background; -1 beyond the edge and in ignored
+    images : (B, S, S, 3) Tensor of uint8
+        RGB; beyond the edge of an image its last pixels are repeated.
+    labels : (B, S, S) Tensor of int32
+        The image's labels, 0 is background; -1 beyond the edge and in ignored
         background.
-    types
-        Uint8 (B, N + 1), type index by label; 0 for the background, `UNKNOWN` where no type is
+    types : (B, N + 1) Tensor of uint8
+        Type index by label; 0 for the background, `UNKNOWN` where no type is
         given.
-    doubtful
-        Bool (B, N + 1), by label: nuclei that may be several.
-    names
+    doubtful : (B, N + 1) Tensor of bool
+        By label: nuclei that may be several.
+    names : tuple of str
         ``"dataset/image"`` that each was cut from.
     """
 
@@ -45,23 +45,23 @@ class Batch:
 
     Attributes
     ----------
-    images
-        Float (B, 3, P, P) in [0, 1].
-    np
-        Int (B, P, P), 1 inside nuclei.
-    hv
-        Float (B, 2, P, P), distance maps.
-    tp
-        Int (B, P, P), type index; 0 is background.
-    seen
-        Bool (B, P, P), pixels that lie in the image and are not ignored.
-    shaped
-        Bool (B, P, P), pixels whose shape (`hv`) can be trusted.
-    typed
-        Bool (B, P, P), pixels whose type is known.
-    labels
-        Int32 (B, P, P), which nucleus; 0 is background.
-    names
+    images : (B, 3, P, P) Tensor of float
+        In [0, 1].
+    np : (B, P, P) Tensor of int
+        1 inside nuclei.
+    hv : (B, 2, P, P) Tensor of float
+        Distance maps.
+    tp : (B, P, P) Tensor of int
+        Type index; 0 is background.
+    seen : (B, P, P) Tensor of bool
+        Pixels that lie in the image and are not ignored.
+    shaped : (B, P, P) Tensor of bool
+        Pixels whose shape (`hv`) can be trusted.
+    typed : (B, P, P) Tensor of bool
+        Pixels whose type is known.
+    labels : (B, P, P) Tensor of int32
+        Which nucleus; 0 is background.
+    names : tuple of str
         ``"dataset/image"`` that each was cut from.
     """
 

@@ -23,9 +23,9 @@ def save_checkpoint(path: Path, model: "NucleusModel") -> None:
 
     Parameters
     ----------
-    path
+    path : Path
         ``.safetensors`` file.
-    model
+    model : NucleusModel
         Its name, types, options, µm/px, post-processing constants and card go into the metadata.
 
     Raises

@@ -19,12 +19,12 @@ class Complexity:
 
     Attributes
     ----------
-    parameters
+    parameters : int
         Their number.
-    gmac
+    gmac : float
         Multiply-adds in 1e9 for a patch of 270 px, as its paper computes it: HistoNeXt decodes the
         patch's centre.
-    gmac_whole
+    gmac_whole : float
         The same where all of the patch is decoded.
     """
 
@@ -38,7 +38,7 @@ def complexity(name: str, types: Iterable[str], **options: Any) -> Complexity:
 
     Parameters
     ----------
-    name, types, **options
+    name, types, **options : str
         As `create_model` takes them.
     """
     with torch.device("meta"):

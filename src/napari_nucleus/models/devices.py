@@ -10,7 +10,7 @@ def pick_device(name: str | None = None) -> torch.device:
 
     Parameters
     ----------
-    name
+    name : str or None
         ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``, …; None takes the GPU where there is one.
 
     Raises

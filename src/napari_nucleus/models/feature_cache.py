@@ -46,9 +46,9 @@ class FeatureCache:
 
     Parameters
     ----------
-    folder
+    folder : Path or None
         Where the entries lie; None is `cache_dir`.
-    limit_bytes
+    limit_bytes : int
         How much they may take together.
     """
 
@@ -63,11 +63,11 @@ class FeatureCache:
 
         Parameters
         ----------
-        images
+        images : Tensor
             (B, ...), on the device that the features are wanted on.
-        encode
+        encode : Encode
             Maps images to a list of tensors (B, ...), each image by itself.
-        weights
+        weights : str
             Hash of whatever `encode` depends on.
         """
         keys = [_key(weights, image) for image in images]

@@ -90,9 +90,9 @@ class ConvCAM(nn.Module):
 
     Parameters
     ----------
-    channels, groups, reduction
+    channels, groups, reduction : int
         Of the convolution and of the attention's bottleneck.
-    window
+    window : int or None
         Side of the square, in pixels of this layer, over which the attention pools: the paper pools
         over its one patch size, so a larger image is pooled in windows of the size trained with,
         and its types do not depend on the size of the tiles. None pools over everything.
@@ -127,9 +127,9 @@ class Branch(nn.Module):
 
     Parameters
     ----------
-    channels
+    channels : list of int
         Channels of the encoder's four features, finest first.
-    kernel
+    kernel : int
         Size of the transposed convolutions.
     """
 
@@ -219,17 +219,17 @@ class HistoNeXt(NucleusModel):
 
     Parameters
     ----------
-    encoder
+    encoder : str
         Name of a timm ConvNeXt.
-    types
+    types : tuple of str
         Names of the nucleus types; without them there is no type branch.
-    pretrained
+    pretrained : bool
         Whether to fetch timm's encoder weights. Where the hub does not answer, the encoder starts
         from scratch and one log line says so.
-    window
+    window : int or None
         Side in pixels of the windows over which the type branch's attention pools, a multiple of
         16; None is the paper's pooling over the whole input.
-    drop_path
+    drop_path : float
         Stochastic depth of the encoder while training.
     """
 
@@ -274,11 +274,11 @@ class HistoNeXt(NucleusModel):
 
         Parameters
         ----------
-        images
-            Float (B, 3, S, S) in [0, 1].
-        size
+        images : (B, 3, S, S) Tensor of float
+            In [0, 1].
+        size : int
             Side of the centre.
-        margin
+        margin : int
             Pixels around the centre that the decoder computes besides.
 
         Returns

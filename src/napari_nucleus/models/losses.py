@@ -21,13 +21,12 @@ def dice(logits: Tensor, target: Tensor, mask: Tensor, smooth: float = 1.0) -> T
 
     Parameters
     ----------
-    logits
-        Float (B, C, H, W).
-    target
-        Int (B, H, W), class per pixel.
-    mask
-        Bool (B, H, W), pixels that count.
-    smooth
+    logits : (B, C, H, W) Tensor of float
+    target : (B, H, W) Tensor of int
+        Class per pixel.
+    mask : (B, H, W) Tensor of bool
+        Pixels that count.
+    smooth : float
         Keeps a class that does not occur from dividing by zero.
     """
     probability = logits.softmax(1) * mask[:, None]
@@ -54,16 +53,15 @@ def asymmetric(
 
     Parameters
     ----------
-    logits
-        Float (B, 2, H, W).
-    target
-        Int (B, H, W), 1 in nuclei.
-    mask
-        Bool (B, H, W), pixels that count.
-    gamma_pos, gamma_neg
+    logits : (B, 2, H, W) Tensor of float
+    target : (B, H, W) Tensor of int
+        1 in nuclei.
+    mask : (B, H, W) Tensor of bool
+        Pixels that count.
+    gamma_pos, gamma_neg : float
         Focusing of nucleus and of background pixels; 1.0 is the paper's final configuration, 0.5
         the one of its ablation.
-    clip
+    clip : float
         Predictions are kept within [clip, 1 - clip].
     """
     p = logits.softmax(1)[:, 1].clamp(clip, 1 - clip)
@@ -96,13 +94,13 @@ def class_focal(logits: Tensor, target: Tensor, weights: Tensor, gamma: float = 
 
     Parameters
     ----------
-    logits
-        Float (N, K); N may be 0, where the loss is.
-    target
-        Int (N,), type of each, from 0.
-    weights
-        Float (K,), τ.
-    gamma
+    logits : (N, K) Tensor of float
+        N may be 0, where the loss is.
+    target : (N,) Tensor of int
+        Type of each, from 0.
+    weights : (K,) Tensor of float
+        τ.
+    gamma : float
         Focusing.
     """
     ce = F.cross_entropy(logits, target, reduction="none")
@@ -114,8 +112,8 @@ def distillation(student: list[Tensor], teacher: list[Tensor]) -> Tensor:
 
     Parameters
     ----------
-    student, teacher
-        Float (B, C, h, w) of each selected layer; every place's features are brought to unit
+    student, teacher : (B, C, h, w) Tensor of float
+        Of each selected layer; every place's features are brought to unit
         length.
     """
     distances = [
@@ -135,10 +133,10 @@ def msge(pred: Tensor, true: Tensor, focus: Tensor) -> Tensor:
 
     Parameters
     ----------
-    pred, true
-        Float (B, 2, H, W), horizontal and vertical distance.
-    focus
-        Bool (B, H, W), true inside nuclei.
+    pred, true : (B, 2, H, W) Tensor of float
+        Horizontal and vertical distance.
+    focus : (B, H, W) Tensor of bool
+        True inside nuclei.
     """
     horizontal = _sobel(pred.device)
     kernels = torch.stack([horizontal, horizontal.T])[:, None]

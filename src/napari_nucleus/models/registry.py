@@ -31,11 +31,11 @@ def create_model(name: str, types: Iterable[str] = (), **options: Any) -> Nucleu
 
     Parameters
     ----------
-    name
+    name : str
         One of `list_models`, in timm's style: ``"histonext_atto"``.
-    types
+    types : iterable of str
         Names of the nucleus types, without background. Without types the model segments only.
-    **options
+    **options : Any
         Options of the model's class; they travel with its checkpoint.
 
     Returns

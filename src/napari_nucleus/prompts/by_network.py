@@ -31,11 +31,11 @@ class Found(NamedTuple):
 
     Attributes
     ----------
-    mask
+    mask : Mask
         Bool (H, W).
-    threshold
+    threshold : float
         Of the probability, at which it was found.
-    type
+    type : int
         The most frequent type of its pixels, 0 where there are none.
     """
 
@@ -49,11 +49,11 @@ class Proposal(NamedTuple):
 
     Attributes
     ----------
-    mask
+    mask : Mask
         Bool (H, W).
-    x, y
+    x, y : int
         Place of its first pixel.
-    type
+    type : int
         Number of the type, 0 where the network knows none.
     """
 
@@ -72,12 +72,12 @@ def nucleus_at(maps: Mapping[str, np.ndarray], x: int, y: int, **instances: Any)
 
     Parameters
     ----------
-    maps
+    maps : mapping of str to ndarray
         ``np`` (H, W), probability of nucleus; ``hv`` (2, H, W), horizontal and vertical distance
         to the centre, -1 to 1; where there are types, ``tp`` (H, W) integers, 0 for background.
-    x, y
+    x, y : int
         The point: column and row.
-    **instances
+    **instances : Any
         Constants of the post-processing, as the model has them.
 
     Raises
@@ -118,13 +118,13 @@ def propose_nucleus(
 
     Parameters
     ----------
-    slide
+    slide : Slide
         The image.
-    network
+    network : NucleusModel
         In evaluation mode, one with HV maps.
-    x, y
+    x, y : float
         The point, in level-0 pixels whose centres have whole coordinates.
-    mpp
+    mpp : float
         µm per level-0 pixel.
 
     Returns

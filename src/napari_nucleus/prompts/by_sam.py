@@ -44,11 +44,11 @@ def window_around(
 
     Parameters
     ----------
-    x, y
+    x, y : float
         The click, or the middle of the box, in pixels.
-    shape
+    shape : tuple of 2 int
         H and W of the image.
-    mpp
+    mpp : float or None
         Micrometres per pixel; None where it is unknown.
 
     Returns
@@ -72,7 +72,7 @@ class Prompter:
 
     Parameters
     ----------
-    sam
+    sam : FrozenSam
         As `napari_nucleus.models.sam.model.load_sam` gives it.
 
     Examples
@@ -95,8 +95,8 @@ class Prompter:
 
         Parameters
         ----------
-        image
-            Uint8 (H, W, 3), RGB.
+        image : (H, W, 3) ndarray of uint8
+            RGB.
         """
         if self._image is not None and np.array_equal(image, self._image):
             return
@@ -114,9 +114,9 @@ class Prompter:
 
         Parameters
         ----------
-        x, y
+        x, y : float
             Pixels of the image; the middle of the first pixel is (0, 0).
-        exclude
+        exclude : sequence of Point
             Points, (x, y), that the nucleus must leave out.
 
         Returns
@@ -142,7 +142,7 @@ class Prompter:
 
         Parameters
         ----------
-        x0, y0, x1, y1
+        x0, y0, x1, y1 : float
             Its edges in pixels of the image, of which the first reaches from 0 to 1, as in the
             table of nuclei.
 

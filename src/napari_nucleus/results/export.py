@@ -37,9 +37,9 @@ def write_csv(result: Result, path: str | PathLike[str]) -> None:
 
     Parameters
     ----------
-    result
+    result : Result
         The result.
-    path
+    path : str or path
         The file to write.
 
     Raises
@@ -132,11 +132,11 @@ def write_overlay(result: Result, path: str | PathLike[str], max_size: int = 400
 
     Parameters
     ----------
-    result
+    result : Result
         The result; its image must still lie where it was segmented.
-    path
+    path : str or path
         The file to write.
-    max_size
+    max_size : int
         Longer side in pixels; larger images are scaled down.
 
     Raises

@@ -19,9 +19,9 @@ def create_labels(path: Path, shape: tuple[int, int]) -> zarr.Array:
 
     Parameters
     ----------
-    path
+    path : Path
         The folder to make.
-    shape
+    shape : tuple of 2 int
         Height and width.
     """
     return _create_level(zarr.create_group(path, zarr_format=3), 0, shape)
@@ -35,11 +35,11 @@ def build_pyramid(path: Path, name: str, mpp: float | None) -> None:
 
     Parameters
     ----------
-    path
+    path : Path
         Folder made by `create_labels`.
-    name
+    name : str
         Name of the image.
-    mpp
+    mpp : float or None
         µm per pixel of the largest level, None where not known.
     """
     group = zarr.open_group(path)
@@ -63,9 +63,9 @@ def open_labels(path: Path, writable: bool = False) -> tuple[zarr.Array, ...]:
 
     Parameters
     ----------
-    path
+    path : Path
         Folder made by `create_labels` and completed by `build_pyramid`.
-    writable
+    writable : bool
         Whether they may be written to.
 
     Raises

@@ -40,11 +40,11 @@ class Result:
 
     Attributes
     ----------
-    path
+    path : Path
         The folder.
-    run
+    run : Run
         Contents of `run.json`; `types` and `counts` are those of the corrected nuclei.
-    levels
+    levels : tuple[zarr.Array, ...]
         The labels as stored, largest level first; each level takes every second pixel of the one
         above.
     """

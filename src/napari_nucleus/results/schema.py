@@ -53,7 +53,7 @@ def table_schema(mpp: float | None) -> pa.Schema:
 
     Parameters
     ----------
-    mpp
+    mpp : float or None
         µm per level-0 pixel, None where not known.
     """
     center, box = POSITION_COLUMNS[:2], POSITION_COLUMNS[2:]

@@ -41,15 +41,15 @@ class ResultWriter:
 
     Parameters
     ----------
-    path
+    path : str or path
         The result folder, ``<stem>.nucleus``. An earlier result is replaced.
-    shape
+    shape : tuple of 2 int
         Height and width in level-0 pixels.
-    mpp
+    mpp : float or None
         µm per level-0 pixel, None where not known.
-    types
+    types : mapping of str to str
         Name to colour ``"#rrggbb"`` of every type that the model knows.
-    run
+    run : mapping of str to Any
         The entries `source` (`path` and `sha256`), `model`, `options` and `device` of `Run`.
 
     Raises
@@ -118,7 +118,7 @@ class ResultWriter:
 
         Parameters
         ----------
-        table
+        table : DataFrame
             Columns `label`, `type`, `type_prob`, those of `measure`, in any order, and `edited`
             (False where left out).
 
@@ -143,7 +143,7 @@ class ResultWriter:
 
         Parameters
         ----------
-        **updates
+        **updates : Any
             Entries of `Run` that are known only now, such as `seconds`.
 
         Raises

@@ -24,10 +24,9 @@ class Picture:
 
     Attributes
     ----------
-    image
-        Uint8 (H, W, 3).
-    true, predicted
-        Int32 (H, W), annotated and predicted nuclei, 0 is background.
+    image : (H, W, 3) ndarray of uint8
+    true, predicted : (H, W) ndarray of int32
+        Annotated and predicted nuclei, 0 is background.
     """
 
     image: np.ndarray
@@ -55,7 +54,7 @@ def old_sample(mpp: float) -> np.ndarray:
 
     Parameters
     ----------
-    mpp
+    mpp : float
         Micrometres per pixel of the model.
 
     Returns
@@ -87,7 +86,7 @@ def overall(scores: dict[str, Any]) -> dict[str, float]:
 
     Parameters
     ----------
-    scores
+    scores : dict of str to Any
         As `validation.validate` returns.
 
     Returns

@@ -32,22 +32,22 @@ class Retraining:
 
     Attributes
     ----------
-    data
+    data : tuple of Path
         Result folders with reviewed regions, dataset folders, QuPath GeoJSON files beside their
         images.
-    model
+    model : str
         Name or file of the checkpoint to start from.
-    types
+    types : tuple of str or None
         Names of the types that the new model knows; None keeps those of the old one. The type
         branch begins anew where they differ.
-    train
+    train : {"types", "decoder", "all"}
         What learns: ``"types"`` (the type branch), ``"decoder"`` (all but the encoder, whose
         features are computed once) or ``"all"``.
     epochs
         Of at least 64 patches, and of as many as cover the images once.
     lr
         Peak learning rate; None takes the one of `LEARNING_RATES`.
-    device
+    device : str or None
         ``"cpu"``, ``"cuda"``, …; None takes the GPU where there is one.
     """
 
@@ -64,9 +64,9 @@ class Retraining:
 
         Parameters
         ----------
-        model
+        model : NucleusModel
             What is trained.
-        tiles
+        tiles : int
             Patches that cover the training training images once.
         """
         lr = self.lr or LEARNING_RATES[self.train]

@@ -32,9 +32,9 @@ class Material:
 
     Attributes
     ----------
-    training
+    training : list of Sample
         What is learned from.
-    validation
+    validation : list of Sample
         Held out.
     """
 
@@ -104,13 +104,13 @@ def read_material(
 
     Parameters
     ----------
-    data
+    data : sequence of Path
         Result folders, dataset folders, GeoJSON files.
-    types
+    types : sequence of str
         Names of the types to be learned.
-    mpp
+    mpp : float
         µm/px of the model.
-    images
+    images : mapping of Path to Slide or None
         Result folder to its image, of results whose image is in no file.
 
     Raises
@@ -164,13 +164,13 @@ def check(material: Material, types: Sequence[str], known: Sequence[str], train:
 
     Parameters
     ----------
-    material
+    material : Material
         What there is.
-    types
+    types : sequence of str
         Names of the types to be learned.
-    known
+    known : sequence of str
         Those of them that the starting model knows already.
-    train
+    train : str
         As `Retraining.train` has it.
 
     Raises

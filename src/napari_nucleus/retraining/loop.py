@@ -58,14 +58,14 @@ class Update:
 
     Attributes
     ----------
-    step
+    step : Step or None
         The step that was taken; None before the first and after the last.
-    scores
+    scores : dict of str to float or None
         Of the held-out part (`overall`): of the model to start from before the first step, then
         after every epoch. None in between.
-    picture
+    picture : Picture or None
         A held-out place, with every scores.
-    seconds_left
+    seconds_left : float or None
         Until the end, by the steps so far; None while there are none.
     """
 
@@ -81,11 +81,11 @@ class Retrained:
 
     Attributes
     ----------
-    checkpoint
+    checkpoint : Path
         The best model so far, by the score of the held-out part.
-    before, after
+    before, after : dict of str to float
         Scores of the held-out part (`overall`), of the model to start from and of this one.
-    old
+    old : float or None
         How much the two agree on tissue that was not trained on (`old_sample`), from 0 to 1; None
         where the retraining did not come to its end.
     """
@@ -146,14 +146,14 @@ def retrain_steps(
 
     Parameters
     ----------
-    job
+    job : Retraining
         What to do.
-    out
+    out : str or Path
         Folder of the run: what `training.train_steps` leaves, ``retraining.json`` and
         ``samples.npz``.
-    resume
+    resume : bool
         Go on with the run in `out`, which was made for the same job.
-    images
+    images : mapping of Path to Slide or None
         Result folder to its image, of results whose image is in no file.
 
     Yields

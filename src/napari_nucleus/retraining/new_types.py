@@ -16,9 +16,9 @@ def with_types(model: NucleusModel, types: Sequence[str]) -> tuple[NucleusModel,
 
     Parameters
     ----------
-    model
+    model : NucleusModel
         The model; it is left as it was.
-    types
+    types : sequence of str
         Names of the types of the new one.
 
     Returns

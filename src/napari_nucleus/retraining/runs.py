@@ -116,9 +116,9 @@ def use_model(checkpoint: Path, name: str) -> Path:
 
     Parameters
     ----------
-    checkpoint
+    checkpoint : Path
         What a retraining made.
-    name
+    name : str
         Letters, digits, spaces, ``.``, ``-`` and ``_``.
 
     Returns

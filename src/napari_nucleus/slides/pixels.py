@@ -33,9 +33,9 @@ def read_in_place(array: NDArray[Any], chunks: tuple[int, ...]) -> da.Array:
 
     Parameters
     ----------
-    array
+    array : ndarray of Any
         In memory or memory-mapped.
-    chunks
+    chunks : tuple of int
         Size of what dask reads at a time.
     """
     meta = np.empty((0,) * array.ndim, array.dtype)
@@ -48,15 +48,15 @@ class PixelKind:
 
     Attributes
     ----------
-    bits
+    bits : int
         Significant bits of a sample: ``2**bits - 1`` is full intensity.
-    inverted
+    inverted : bool
         Whether 0 is white.
-    palette
+    palette : ndarray of uint8 or None
         Colours (2**bits, 3), uint8, that the samples are indices of.
-    ycbcr
+    ycbcr : bool
         Whether the three samples are luma and chroma (full range, ITU-R BT.601, as in JPEG).
-    alpha
+    alpha : {"straight", "premultiplied"} or None
         Whether the sample after the colour is opacity, and whether the colour is already
         multiplied by it.
     """
@@ -78,9 +78,9 @@ def array_kind(pixels: da.Array, name: str) -> PixelKind:
 
     Parameters
     ----------
-    pixels
+    pixels : da.Array
         Array (H, W) of grey, or (H, W, 2 to 4) of grey and opacity, RGB, or RGB and opacity.
-    name
+    name : str
         Name of the image, for the message.
 
     Raises
@@ -98,9 +98,9 @@ def sample_bits(dtype: np.dtype, name: str) -> int:
 
     Parameters
     ----------
-    dtype
+    dtype : np.dtype
         Type of the samples.
-    name
+    name : str
         Name of the image, for the message.
 
     Raises
@@ -120,9 +120,9 @@ def as_rgb(pixels: da.Array, kind: PixelKind) -> da.Array:
 
     Parameters
     ----------
-    pixels
+    pixels : da.Array
         Array (H, W) or (H, W, samples); samples after colour and opacity are dropped.
-    kind
+    kind : PixelKind
         What the samples mean.
 
     Returns
@@ -185,11 +185,11 @@ def check_range(pixels: da.Array, kind: PixelKind, name: str) -> None:
 
     Parameters
     ----------
-    pixels
+    pixels : da.Array
         Array (H, W) or (H, W, samples); its centre is read.
-    kind
+    kind : PixelKind
         What the samples mean.
-    name
+    name : str
         Name of the image, for the message.
 
     Raises

@@ -35,13 +35,13 @@ class Slide:
 
     Attributes
     ----------
-    name
+    name : str
         File name without suffix, or the name of the layer.
-    path
+    path : Path or None
         File that it is read from, None for arrays.
-    mpp
+    mpp : float or None
         µm per level-0 pixel, None where unknown.
-    levels
+    levels : tuple[da.Array, ...]
         Arrays (H, W, 3), uint8, largest first, read when computed.
     """
 
@@ -69,11 +69,11 @@ class Slide:
 
         Parameters
         ----------
-        x, y
+        x, y : int
             Its left upper corner, in pixels of that level.
-        width, height
+        width, height : int
             Its size, in pixels of that level.
-        level
+        level : int
             Index of the level.
 
         Returns
@@ -106,9 +106,9 @@ class Slide:
 
         Parameters
         ----------
-        box
+        box : tuple of 4 float
             ``(x0, y0, x1, y1)``, edges in level-0 pixels: pixel i reaches from i to i + 1.
-        size
+        size : tuple of 2 int
             ``(width, height)`` of the result.
 
         Returns
@@ -146,7 +146,7 @@ class Slide:
 
         Parameters
         ----------
-        max_size
+        max_size : int
             Longest side, in pixels; a smaller slide is not enlarged.
 
         Returns
@@ -186,10 +186,10 @@ def open_slide(path: str | Path, mpp: float | None = None) -> Slide:
 
     Parameters
     ----------
-    path
+    path : str or Path
         PNG, JPEG, TIFF, OME-TIFF, SVS or NDPI; told by its content, not by its suffix. PNG and
         JPEG are decoded into memory, the others are read where and when they are looked at.
-    mpp
+    mpp : float or None
         µm per pixel, in place of what the file tells.
 
     Returns
@@ -228,14 +228,14 @@ def slide_from_arrays(
 
     Parameters
     ----------
-    levels
+    levels : sequence of Any
         One image at several sizes, NumPy or dask arrays or what dask can wrap: (H, W, 3) RGB,
         (H, W, 4) RGB and opacity, or (H, W) grey; uint8, uint16 or bool.
-    mpp
+    mpp : float or None
         µm per pixel of the largest.
-    name
+    name : str
         What the slide is called.
-    path
+    path : str or Path or None
         File that the arrays were read from, if any.
 
     Returns

@@ -62,7 +62,7 @@ def read_tiff(path: Path) -> tuple[list[da.Array], float | None]:
 
     Parameters
     ----------
-    path
+    path : Path
         A TIFF file of any flavour that tifffile reads.
 
     Returns

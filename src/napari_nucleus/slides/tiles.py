@@ -68,13 +68,13 @@ class Grid:
 
     Attributes
     ----------
-    region
+    region : Box
         What is asked for, in level-0 pixels.
-    shape
+    shape : tuple of 2 int
         Height and width of the slide's level 0.
-    scale
+    scale : float
         Level-0 pixels per network pixel.
-    stride
+    stride : int
         Network pixels between the places at which tiles and their windows may begin.
 
     Network pixel (i, j) covers level-0 pixels from ``region.x0 + i * scale`` on, so that (0, 0)
@@ -132,13 +132,13 @@ class Grid:
 
         Parameters
         ----------
-        labels
+        labels : ndarray
             Int32 (h, w) of the window.
-        probability
+        probability : ndarray
             Float (h, w), probability of nucleus.
-        threshold
+        threshold : float
             Of the probability, the one that `labels` were made with.
-        window
+        window : Box
             Where they lie in the grid.
 
         Returns
@@ -187,9 +187,9 @@ def map_stride(size: tuple[int, int], of_map: tuple[int, int]) -> int:
 
     Parameters
     ----------
-    size
+    size : tuple of 2 int
         Height and width of the image in pixels.
-    of_map
+    of_map : tuple of 2 int
         Height and width of the map: those of the image divided by the stride, rounded up.
 
     Returns

@@ -19,13 +19,13 @@ def branch_losses(
 
     Parameters
     ----------
-    model
+    model : NucleusModel
         Whose they are.
-    logits
+    logits : dict of str to Tensor
         As `NucleusModel.forward` returns them.
-    batch
+    batch : Batch
         What they should be, and which pixels count.
-    recipe
+    recipe : Recipe
         Which losses.
     """
     by_branch = {

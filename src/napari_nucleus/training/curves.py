@@ -34,9 +34,9 @@ def draw_curves(log: Path, path: Path) -> None:
 
     Parameters
     ----------
-    log
+    log : Path
         The ``log.csv`` of a run.
-    path
+    path : Path
         PNG file.
 
     Raises

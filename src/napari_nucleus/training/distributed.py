@@ -24,7 +24,7 @@ def start_fabric(device: str | None = None) -> Fabric:
 
     Parameters
     ----------
-    device
+    device : str or None
         As `devices.pick_device` takes it; under torchrun its kind alone counts.
     """
     place = pick_device(device)

@@ -31,15 +31,15 @@ class Learner:
 
     Parameters
     ----------
-    fabric
+    fabric : Fabric
         Where and how precisely to compute.
-    model
+    model : NucleusModel
         On the device.
-    recipe, phase
+    recipe, phase : Recipe
         What is minimised and how, and what learns.
-    learnable
+    learnable : frozenset of str
         Names of the parameters that may learn at all.
-    fresh
+    fresh : frozenset of str
         Names of the parameters that begin anew.
 
     Attributes
@@ -101,9 +101,9 @@ class Learner:
 
         Parameters
         ----------
-        batches
+        batches : iterable of Batch
             Their gradients are averaged.
-        rate
+        rate : float
             Learning rate.
 
         Returns

@@ -67,18 +67,18 @@ def train_steps(
 
     Parameters
     ----------
-    recipe
+    recipe : Recipe
         What to train and how.
-    data
+    data : Sequence[str or Path]
         Datasets, one folder each.
-    out
+    out : str or Path
         Folder for ``best.safetensors`` (highest validation score), ``last.safetensors``,
         ``state.pt`` (to resume from), ``log.csv`` and, at the end, ``curves.png``.
-    init
+    init : NucleusModel or None
         Model to start from, of the recipe's name and types; it is left as it was.
-    resume
+    resume : bool
         Go on from ``state.pt``; the weights after any step are those of an unbroken run.
-    device
+    device : str or None
         ``"cpu"``, ``"cuda"``, …; None takes the GPU where there is one.
 
     Yields

@@ -31,11 +31,11 @@ class Patches:
 
     Parameters
     ----------
-    recipe
+    recipe : Recipe
         How patches are drawn and augmented.
-    samples, sources
+    samples, sources : list of Sample
         Training images, and where they are from.
-    fabric
+    fabric : Fabric
         Where patches are augmented, and which of how many processes this is.
     """
 
@@ -66,11 +66,11 @@ class Patches:
 
         Parameters
         ----------
-        plan
+        plan : Plan
             The phase.
-        start
+        start : int
             Steps of the run before the phase.
-        first
+        first : int
             Step of the phase to begin with.
         """
         phase = plan.phase

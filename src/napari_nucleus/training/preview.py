@@ -23,11 +23,11 @@ def preview(recipe: Recipe, data: Sequence[str | Path], path: Path) -> None:
 
     Parameters
     ----------
-    recipe
+    recipe : Recipe
         What would be trained.
-    data
+    data : Sequence[str or Path]
         Datasets, one folder each.
-    path
+    path : Path
         PNG file.
 
     Raises

@@ -11,15 +11,15 @@ class Step:
 
     Attributes
     ----------
-    step, total
+    step, total : int
         Steps done, and to do in all; a phase that ends early leaves fewer.
-    epoch, epochs
+    epoch, epochs : int
         The epoch that the step belongs to, from 1, and how many there are.
-    losses
+    losses : dict of str to float
         Loss of each branch.
-    scores
+    scores : dict of str to Any or None
         Validation scores, where this step ended with a validation.
-    seconds, network_seconds
+    seconds, network_seconds : float
         Time that the step took without validation, and how much of it the network had.
     """
 
@@ -39,13 +39,13 @@ class Progress:
 
     Attributes
     ----------
-    step, epoch
+    step, epoch : int
         Steps and whole epochs done.
-    phase, phase_step
+    phase, phase_step : int
         Number of the phase, and steps done in it.
-    best
+    best : float
         Highest validation score.
-    since
+    since : int
         Epoch from which patience counts: of the highest score, or the first of the phase.
     """
 

@@ -28,18 +28,18 @@ class Phase:
 
     Attributes
     ----------
-    epochs
+    epochs : Count
         How long it lasts.
-    batch
+    batch : Count
         Patches that a device sees at once.
-    accumulate
+    accumulate : Count
         Batches whose gradients make one optimizer step.
-    lr
+    lr : Positive
         Peak learning rate.
-    train
+    train : {"all", "decoder", "types"}
         What learns: ``"all"``, ``"decoder"`` (all but the encoder) or ``"types"`` (the type branch
         alone). The rest is frozen and in evaluation mode.
-    views
+    views : Number
         n > 0 draws from a fixed pool of n augmented views of every patch of an epoch, so that a
         frozen encoder sees each once: its features are kept on disk. 0 augments anew every time.
     """
@@ -58,64 +58,64 @@ class Recipe:
 
     Attributes
     ----------
-    model
+    model : str
         Name in the registry.
-    options
+    options : dict of str to Any
         Options of the model's class.
-    types
+    types : tuple of str or None
         Names of the nucleus types; empty learns segmentation only, None takes all that the data
         annotate.
-    mpp
+    mpp : Positive
         Micrometres per pixel that the network is trained at.
-    patch
+    patch : Count
         Side of a patch in pixels.
-    augment
+    augment : {"none", "basic", "moderate", "strong", "full", "msanet", "eunet3plus", "any_lab"}
         Name of the augmentation: HistoNeXt's five strategies (its Table 1), the other papers' sets,
         or ``"any_lab"``, made for tissue of laboratories that the training data do not show.
-    sampling
+    sampling : {"random", "uniform", "type_aware"}
         ``"random"`` draws datasets by their share and places by area, ``"uniform"`` every dominant
         type equally often, ``"type_aware"`` by `type_weights`.
-    type_weights
+    type_weights : dict of str to Positive
         Type name to how much more often patches that it dominates are drawn; by frequency and
         within 1 to 20 where none are given.
-    np_loss, np_gamma
+    np_loss, np_gamma : {"dice", "ce_dice", "focal_dice", "asymmetric", "asymmetric_dice"}
         Loss of the nucleus branch, and the focusing of those that have one.
-    tp_loss, tp_gamma
+    tp_loss, tp_gamma : {"dice", "ce_dice", "focal", "focal_dice"}
         Loss of the type branch, and the focal ones' focusing.
-    loss_weights
+    loss_weights : dict of str to Decay
         Name of a loss, as the log has it, to its weight in the sum; 1 where none is given.
-    optimizer, weight_decay
+    optimizer, weight_decay : {"adam", "adamw"}
         Betas are (0.9, 0.999).
-    start_share
+    start_share : Share
         How far the weights that are kept lie on the way back to those that the run starts from,
         against forgetting what these know (WiSE-FT, Wortsman et al. 2022): 0.5 keeps the mean of
         both. Those that begin anew are kept as they are.
-    freeze_norm
+    freeze_norm : bool
         Whether batch normalisation keeps the statistics that the run starts with, where data are
         too few to tell better ones.
-    schedule
+    schedule : {"step", "cosine"}
         ``"step"`` multiplies the rate by 0.1 every 25 epochs of a phase, ``"cosine"`` lets it fall
         to 0 over a phase.
-    warmup
+    warmup : Number
         Steps of a phase until the peak rate.
-    ema
+    ema : Share
         Decay of the moving average of the weights, which is what is kept; 0 keeps the weights
         themselves.
-    validate_every
+    validate_every : Count
         Epochs between validations, each of which makes a checkpoint.
-    patience
+    patience : Number
         Epochs without a better score after which a phase ends; 0 never ends one early.
-    epoch
+    epoch : Number
         Patches in an epoch; 0 is as many as tile the training images once.
-    seed
+    seed : Number
         Of everything random.
-    holdout
+    holdout : Share
         Share of a dataset kept for validation where the recipe names no images of it.
     phases
         One after the other.
-    data
+    data : dict[str, dict of str to Any]
         Dataset folder name to how that folder is read; see `Source`.
-    card
+    card : dict of str to str
         What the checkpoint's model card shall say besides: licence, credit, command.
     """
 
@@ -167,10 +167,10 @@ def load_recipe(path: Path, **defaults: Any) -> Recipe:
 
     Parameters
     ----------
-    path
+    path : Path
         The file. With ``extends = "other.toml"``, a path relative to the file, it says only what
         differs from another: its keys take the place of the other's, tables are merged.
-    **defaults
+    **defaults : Any
         Attributes of `Recipe` that hold where the file says nothing.
 
     Raises

@@ -35,23 +35,23 @@ class Run:
 
     Parameters
     ----------
-    fabric
+    fabric : Fabric
         Where it computes.
-    recipe
+    recipe : Recipe
         What it does.
-    folder
+    folder : RunFolder
         Where it is kept.
-    patches
+    patches : Patches
         What it learns from.
-    plans
+    plans : list of Plan
         Its phases.
-    validation
+    validation : list of Sample
         What it is scored on.
-    model
+    model : NucleusModel
         What learns.
-    about
+    about : dict of str to Any
         What the model card says besides scores.
-    fresh
+    fresh : frozenset of str
         Names of the parameters that begin anew.
     """
 

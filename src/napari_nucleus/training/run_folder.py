@@ -21,7 +21,7 @@ class RunFolder:
 
     Attributes
     ----------
-    path
+    path : Path
         The folder.
     best, last
         Checkpoints: of the highest validation score, and of the last validation.
@@ -35,11 +35,11 @@ class RunFolder:
 
     Parameters
     ----------
-    path
+    path : Path
         The folder, made when there is something to keep.
-    resume
+    resume : bool
         Whether it holds a run to go on with.
-    writes
+    writes : bool
         Whether this process is the one that keeps what all make.
 
     Raises

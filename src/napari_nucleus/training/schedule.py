@@ -15,9 +15,9 @@ class Plan:
 
     Attributes
     ----------
-    phase
+    phase : Phase
         What the recipe says.
-    per_epoch
+    per_epoch : int
         Optimizer steps in an epoch.
     """
 
@@ -48,11 +48,11 @@ def plan(recipe: Recipe, epoch: int, processes: int) -> list[Plan]:
 
     Parameters
     ----------
-    recipe
+    recipe : Recipe
         What is to be done.
-    epoch
+    epoch : int
         Patches in an epoch.
-    processes
+    processes : int
         How many share a step, each with batches of its own.
     """
     return [

@@ -17,9 +17,9 @@ def fetch_weights(repository: str, filename: str = "model.safetensors") -> Path:
 
     Parameters
     ----------
-    repository
+    repository : str
         Its name on the hub.
-    filename
+    filename : str
         Of the file in it.
 
     Raises

@@ -30,13 +30,13 @@ class SamWeights:
 
     Attributes
     ----------
-    title
+    title : str
         Name of the network in its paper.
-    url
+    url : str
         Where its authors publish it.
-    size
+    size : int
         In bytes.
-    sha256
+    sha256 : str
         In hexadecimal.
     """
 
@@ -88,7 +88,7 @@ def find_sam(source: str | Path) -> Path:
 
     Parameters
     ----------
-    source
+    source : str or Path
         A name of `SAM_WEIGHTS`, whose file is looked for in `trained_dir`, or a file.
 
     Raises
@@ -119,9 +119,9 @@ def find_sam_by_sha256(kind: str, sha256: str) -> Path:
 
     Parameters
     ----------
-    kind
+    kind : str
         A name of `SAM_WEIGHTS`.
-    sha256
+    sha256 : str
         Of the file.
 
     Raises
@@ -182,9 +182,9 @@ def fetch_sam(name: str, progress: Callable[[int, int], object]) -> Path:
 
     Parameters
     ----------
-    name
+    name : str
         A name of `SAM_WEIGHTS`.
-    progress
+    progress : callable
         Called with the bytes that have come and those that are to come in all. What it raises
         ends the download.
 

@@ -54,7 +54,7 @@ class OpenSlideWidget(QWidget):
 
     Parameters
     ----------
-    napari_viewer
+    napari_viewer : ViewerModel
         Where it becomes a layer.
     """
 

@@ -26,17 +26,17 @@ class AnnotatedImage(NamedTuple):
 
     Attributes
     ----------
-    image
-        Uint8 (H, W, 3), RGB.
-    labels
+    image : (H, W, 3) ndarray of uint8
+        RGB.
+    labels : ndarray
         (H, W) whole numbers, 0 = background; numbers may be missing.
-    types
+    types : mapping of int to str
         The set's own class name by number of the nucleus; a nucleus without class is left out.
-    doubtful
+    doubtful : collection of int
         Numbers of nuclei without an outline that can be trusted.
-    ignored
-        Bool (H, W), where nobody looked or could tell; nuclei that are labelled there count.
-    mpp
+    ignored : (H, W) ndarray of bool or None
+        Where nobody looked or could tell; nuclei that are labelled there count.
+    mpp : float or None
         Micrometres per pixel, where the file tells.
     """
 
@@ -53,15 +53,15 @@ class Record(NamedTuple):
 
     Attributes
     ----------
-    name
+    name : str
         Stem of its file, or what tells it from the others.
-    part
+    part : str
         Part of the official split; empty where there is none.
-    file
+    file : Path
         Where its annotation comes from, for messages.
-    read
+    read : callable
         Reads it.
-    tissue
+    tissue : str
         What it shows, where the dataset tells it image by image.
     """
 
@@ -78,27 +78,27 @@ class Format:
 
     Attributes
     ----------
-    name
+    name : str
         What a recipe calls it.
-    title
+    title : str
         Name of the dataset and its paper.
-    licence
+    licence : str
         As the publisher states it.
-    matches
+    matches : callable
         Whether a folder's files are laid out like this.
-    records
+    records : callable
         Lists the images of a source.
-    parts
+    parts : tuple of str
         Parts of the official split.
-    training_parts
+    training_parts : tuple of str
         Those that are read where a source names none; images that belong to no part are read, too.
-    types
+    types : tuple of str
         Own class names; empty where there are none, or where each folder has its own.
-    common
+    common : mapping of str to str
         Own class name to one of `COMMON_TYPES`, where there is one.
-    find_types
+    find_types : callable or None
         Own class names of a source, for formats in which each folder has its own.
-    mpp
+    mpp : float
         Micrometres per pixel, where neither source nor file says.
     """
 

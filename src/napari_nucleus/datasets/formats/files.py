@@ -34,9 +34,9 @@ class Layout:
 
     Attributes
     ----------
-    root
+    root : Path
         The folder.
-    files
+    files : tuple of Path
         Its files and result folders, by name, down to six folders deep. Hidden files and what
         macOS adds to archives are left out.
     """
@@ -96,9 +96,9 @@ def reading(file: Path, kind: str) -> Iterator[None]:
 
     Parameters
     ----------
-    file
+    file : Path
         What is being read.
-    kind
+    kind : str
         What it should be, for the message.
 
     Raises
@@ -126,9 +126,9 @@ def pair(
 
     Parameters
     ----------
-    images, annotations
+    images, annotations : iterable of Path
         Files. Of several images with one name the last is taken.
-    key
+    key : callable
         What makes two files belong together.
     """
     of_images = {key(file): file for file in images}

@@ -58,11 +58,11 @@ def instance_records(
 
     Parameters
     ----------
-    source, layout
+    source, layout : Source
         What is read.
-    types
+    types : tuple of str
         Class names by their numbers in ``type_map``, from 1.
-    part
+    part : callable
         Part that a file belongs to; None leaves it out.
     """
     images = (file for file in layout.glob("*/images/*") if file.suffix.lower() in IMAGES)
@@ -91,11 +91,11 @@ def majority(
 
     Parameters
     ----------
-    labels, kinds
+    labels, kinds : ndarray
         (H, W), number of the nucleus and of the class, from 1; 0 for none.
-    types
+    types : tuple of str
         Class names by their numbers, from 1.
-    file
+    file : Path
         Where they come from, for the message.
 
     Raises

@@ -32,11 +32,11 @@ def rasterize(
 
     Parameters
     ----------
-    outlines
+    outlines : sequence of shapely.Geometry
         Polygons or multipolygons in (x, y), with holes or without.
-    shape
+    shape : tuple of 2 int
         Height and width of the result.
-    origin
+    origin : tuple of 2 int
         (x, y) of the corner of its first pixel.
 
     Returns

@@ -26,11 +26,11 @@ class _Objects(NamedTuple):
 
     Attributes
     ----------
-    nuclei
+    nuclei : list[tuple[shapely.Geometry, str]]
         Outline and class name, empty where it has none.
-    regions
+    regions : list of shapely.Geometry
         Where all nuclei are annotated; empty for the whole image.
-    ignored
+    ignored : list of shapely.Geometry
         Where nobody could tell.
     """
 

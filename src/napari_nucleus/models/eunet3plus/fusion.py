@@ -31,13 +31,13 @@ class EnhancedFusion(nn.Module):
 
     Parameters
     ----------
-    channels
+    channels : int
         Of the network's map.
-    gate, attention
+    gate, attention : bool
         Which of both there are.
-    glu
+    glu : bool
         Whether the gate's hidden layer is a gated linear unit (the paper's text) rather than ReLU.
-    kv
+    kv : {"local", "sam"}
         What attention looks at. ``"local"`` is the network's map before the gate, as released: SAM
         reaches the gate only. ``"sam"`` is SAM's embedding, cross-attention as the text reads.
     """

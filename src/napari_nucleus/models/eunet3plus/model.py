@@ -55,18 +55,18 @@ class UNet3Plus(NucleusModel):
 
     Parameters
     ----------
-    widths
+    widths : tuple of int
         Channels of the five levels, finest first.
-    skip
+    skip : int
         Channels of every full-scale skip.
-    types
+    types : tuple of str
         Names of the nucleus types.
-    pretrained
+    pretrained : bool
         Without effect: there are no weights for parts of it.
-    activation
+    activation : {"relu", "leaky_relu", "swish", "glu"}
         Of the encoder: ``"relu"``, ``"leaky_relu"``, ``"swish"`` or ``"glu"`` (the paper's Table
         2).
-    normalize
+    normalize : bool
         Whether images are stain-normalised.
     """
 
@@ -130,16 +130,16 @@ class SamUNet3Plus(UNet3Plus):
 
     Parameters
     ----------
-    widths, skip, types, pretrained, activation, normalize
+    widths, skip, types, pretrained, activation, normalize : tuple of int
         As `UNet3Plus` takes them.
-    kind
+    kind : str
         Name of SAM's image encoder; see `napari_nucleus.models.sam.model.build_sam`.
-    fusion
+    fusion : {"efb", "concat"}
         ``"efb"`` is the Enhanced Fusion Block, ``"concat"`` plain concatenation. (Without fusion it
         is `UNet3Plus`.)
-    gate, glu, attention, kv
+    gate, glu, attention, kv : bool
         Parts of the block; see `EnhancedFusion`.
-    sam
+    sam : str or dict of str to str
         File of SAM's weights, or, as a checkpoint has it, their ``kind`` and ``sha256``; empty for
         the official ones.
 

@@ -40,9 +40,9 @@ class Encoder(nn.Module):
 
     Parameters
     ----------
-    widths
+    widths : sequence of int
         Channels of the levels.
-    activation
+    activation : str
         A key of `ACTIVATIONS`.
     """
 
@@ -67,11 +67,11 @@ class Node(nn.Module):
 
     Parameters
     ----------
-    level
+    level : int
         Its number, 0 the finest.
-    channels
+    channels : sequence of int
         Of what comes from every level, finest first.
-    skip
+    skip : int
         Channels that each is brought to.
     """
 
@@ -94,11 +94,11 @@ class Decoder(nn.Module):
 
     Parameters
     ----------
-    widths
+    widths : sequence of int
         Channels of the encoder's levels.
-    skip
+    skip : int
         Channels of every full-scale skip.
-    outputs
+    outputs : int
         Channels of the logits.
     """
 

@@ -62,11 +62,11 @@ class FrozenClip:
 
     Parameters
     ----------
-    network
+    network : open_clip.CLIP
         Taken over: put into evaluation mode, without gradients.
-    name
+    name : str
         As `load_clip` takes it.
-    sha256
+    sha256 : str
         Of its weights; empty for untrained ones, which the name tells.
     """
 
@@ -118,11 +118,11 @@ def patch_features(visual: nn.Module, images: Tensor, layers: tuple[int, ...]) -
 
     Parameters
     ----------
-    visual
+    visual : nn.Module
         open_clip's image encoder.
-    images
-        Float (B, 3, H, W) in [0, 1], sides whole numbers of `PATCH`.
-    layers
+    images : (B, 3, H, W) Tensor of float
+        In [0, 1]. sides whole numbers of `PATCH`.
+    layers : tuple of int
         After which layers, from 1, in ascending order.
 
     Returns
@@ -157,9 +157,9 @@ def load_clip(name: str, sha256: str = "") -> FrozenClip:
 
     Parameters
     ----------
-    name
+    name : str
         ``"ARCHITECTURE/WEIGHTS"``, see this file's head.
-    sha256
+    sha256 : str
         What the file of its weights must have; empty where any will do.
 
     Raises
@@ -196,13 +196,13 @@ def choose_clip(name: str | None, default: str, sha256: str, pretrained: bool) -
 
     Parameters
     ----------
-    name
+    name : str or None
         As `load_clip` takes it; None leaves the choice to the other parameters.
-    default
+    default : str
         The name where none is given.
-    sha256
+    sha256 : str
         As `load_clip` takes it; empty where nothing was trained yet.
-    pretrained
+    pretrained : bool
         Whether weights may be fetched. Where none is given, `UNTRAINED` are made if not; and if the
         hub does not give them, a log line saying so.
 

@@ -29,9 +29,9 @@ class Fusion(nn.Module):
 
     Parameters
     ----------
-    width, clip_width
+    width, clip_width : int
         Channels of the ViT's and of CLIP's features.
-    multi
+    multi : bool
         Whether each depth is fused; else the last one serves for all four.
     """
 
@@ -81,11 +81,11 @@ class FeatureVolume(nn.Module):
 
     Parameters
     ----------
-    v_width, x_width
+    v_width, x_width : int
         Channels of the two.
-    width
+    width : int
         Channels of the volume.
-    times
+    times : int
         By which x_i is finer than v_i.
     """
 
@@ -119,13 +119,13 @@ class Decoder(nn.Module):
 
     Parameters
     ----------
-    v_width
+    v_width : int
         Channels of v1 to v4.
-    widths, depths
+    widths, depths : tuple of int
         Channels and blocks of the stages.
-    volume
+    volume : int
         Channels of the feature volumes.
-    out_channels
+    out_channels : int
         Channels of the map.
     """
 
@@ -158,7 +158,7 @@ class Decoder(nn.Module):
 
         Parameters
         ----------
-        vs
+        vs : list of Tensor
             v1 to v4, (B, C, h, w) at stride 16.
 
         Returns
@@ -194,7 +194,7 @@ def visual_features(volumes: list[Tensor]) -> Tensor:
 
     Parameters
     ----------
-    volumes
+    volumes : list of Tensor
         As `Decoder` returns them.
 
     Returns

@@ -40,9 +40,9 @@ def nucleus_types(
 
     Parameters
     ----------
-    labels, tp, typed
+    labels, tp, typed : Tensor
         (B, H, W) of a `Batch`.
-    image, label
+    image, label : Tensor
         (N,), as `pool_nuclei` returns them.
 
     Returns

@@ -95,32 +95,32 @@ class MSANet(NucleusModel):
 
     Parameters
     ----------
-    size
+    size : str
         A key of `SIZES`.
-    types
+    types : tuple of str
         Names of the nucleus types; without them there is no graph.
-    pretrained
+    pretrained : bool
         Whether to fetch the weights of ViT and CLIP. Where the hub does not answer, the ViT starts
         from scratch, CLIP is untrained, and a log line for each says so.
-    clip
+    clip : str or None
         ``"ARCHITECTURE/WEIGHTS"``; None is the size's own.
-    clip_sha256
+    clip_sha256 : str
         What the file of CLIP's weights must have, where the network has learned with it.
-    window
+    window : int
         Side in pixels of the patches that it is trained with.
-    multi_scale
+    multi_scale : bool
         Whether four depths of the ViT are fused with CLIP, or the last alone.
-    distill
+    distill : tuple of int
         Which of the four depths CLIP teaches, from 1; none leaves out distillation.
-    boundary
+    boundary : bool
         Whether a third channel tells borders between nuclei, to split them by.
-    nodes
+    nodes : Nodes
         What is known of a nucleus.
-    edges
+    edges : bool
         Whether it knows its neighbours.
-    adaptation
+    adaptation : Adaptation
         How CLIP is put to use.
-    drop_path
+    drop_path : float
         Stochastic depth of the ViT while training.
 
     Raises

@@ -38,11 +38,11 @@ class PyramidPoolingAttention(nn.Module):
 
     Parameters
     ----------
-    width
+    width : int
         Channels of a token.
-    heads
+    heads : int
         Of the attention.
-    ratios
+    ratios : tuple of int
         Sides of the pools, in tokens.
     """
 
@@ -82,12 +82,12 @@ class PyramidViT(nn.Module):
 
     Parameters
     ----------
-    width, depth, heads
+    width, depth, heads : int
         Of the transformer.
-    side
+    side : int
         Side in tokens of the images that its position embedding is made for; it is interpolated
         for others.
-    drop_path
+    drop_path : float
         Stochastic depth while training.
     """
 
@@ -170,9 +170,9 @@ class Encoder(nn.Module):
 
     Parameters
     ----------
-    vit
+    vit : PyramidViT
         The student.
-    clip
+    clip : nn.Module or None
         CLIP's image encoder, or None.
     """
 
@@ -187,9 +187,9 @@ def load_from_hub(vit: PyramidViT, name: str) -> None:
 
     Parameters
     ----------
-    vit
+    vit : PyramidViT
         Into which.
-    name
+    name : str
         timm's, with a tag.
     """
     try:

@@ -11,15 +11,15 @@ class Size:
 
     Attributes
     ----------
-    width, depth, heads
+    width, depth, heads : int
         Of the ViT.
-    widths, depths
+    widths, depths : tuple of int
         Of the decoder's stages.
-    volume
+    volume : int
         Channels of the feature volumes.
-    clip
+    clip : str
         Which CLIP, where the caller names none.
-    vit
+    vit : str
         timm's name of the weights that the ViT starts from; empty where there are none.
     """
 

@@ -17,13 +17,13 @@ def see_windows(
 
     Parameters
     ----------
-    images
+    images : Tensor
         (B, C, H, W), sides whole numbers of `stride`.
-    side
+    side : int
         Of the windows, another; the last of a row or column is moved back to end with the image.
-    stride
+    stride : int
         Pixels by which the network reduces.
-    see
+    see : callable
         Maps (B', C, h, w), no larger than a window, to levels (B', D, h / stride, w / stride).
 
     Returns
@@ -57,13 +57,13 @@ def answer_windows(
 
     Parameters
     ----------
-    images
+    images : Tensor
         (B, C, H, W).
-    side
+    side : int
         Of the windows. Beyond the images, their outermost pixels go on.
-    edge
+    edge : int
         What is answered but not kept, on each side of a window.
-    answer
+    answer : callable
         Maps (B', C, side, side) to maps (B', D, side / s, side / s), each at a stride s that parts
         `side` and `edge` evenly.
 

@@ -52,11 +52,11 @@ class FrozenSam:
 
     Parameters
     ----------
-    network
+    network : Sam
         Taken over: put into evaluation mode, without gradients.
-    kind
+    kind : str
         Name of its image encoder: ``"vit_t"``, ``"vit_b"``, ``"vit_l"``, ``"vit_h"``.
-    sha256
+    sha256 : str
         Of the file that its weights come from; empty for random weights.
     """
 
@@ -81,8 +81,8 @@ class FrozenSam:
 
         Parameters
         ----------
-        images
-            Float (B, 3, H, W) in [0, 1], RGB, H and W at most 1024. Smaller ones are padded on the
+        images : (B, 3, H, W) Tensor of float
+            In [0, 1]. RGB, H and W at most 1024. Smaller ones are padded on the
             right and at the bottom.
 
         Returns
@@ -106,8 +106,8 @@ class FrozenSam:
 
         Parameters
         ----------
-        images
-            Float (B, 3, H, W) in [0, 1], RGB, H and W multiples of 16.
+        images : (B, 3, H, W) Tensor of float
+            In [0, 1]. RGB, H and W multiples of 16.
 
         Returns
         -------
@@ -139,10 +139,10 @@ def encode_vit(encoder: ImageEncoderViT, pixels: Tensor) -> Tensor:
 
     Parameters
     ----------
-    encoder
+    encoder : ImageEncoderViT
         The network.
-    pixels
-        Float (B, 3, H, W), normalised, H and W multiples of its patch.
+    pixels : (B, 3, H, W) Tensor of float
+        Normalised, H and W multiples of its patch.
 
     Returns
     -------
@@ -169,9 +169,9 @@ class SamGuide:
 
     Parameters
     ----------
-    kind
+    kind : str
         Name of the image encoder; see `build_sam`.
-    weights
+    weights : str or mapping of str to str
         Their file, or what `about` said of them; empty for the official ones.
 
     Attributes
@@ -221,9 +221,9 @@ class SamGuide:
 
         Parameters
         ----------
-        images
+        images : Tensor
             As `FrozenSam.embed_native` takes them.
-        cache
+        cache : FeatureCache or None
             Keeps what it says of each image; the same comes back.
 
         Raises
@@ -251,7 +251,7 @@ def build_sam(kind: str) -> Sam:
 
     Parameters
     ----------
-    kind
+    kind : str
         Name of the image encoder: ``"vit_t"`` (MobileSAM), ``"vit_b"``, ``"vit_l"``, ``"vit_h"``.
     """
     if kind in sam_model_registry:
@@ -279,12 +279,12 @@ def load_sam(
 
     Parameters
     ----------
-    source
+    source : str or Path
         Name of an image encoder, whose official file is looked for where `fetch_sam` puts it, or
         a file.
-    kind
+    kind : str or None
         Name of the image encoder that the file must be for; None takes what is in it.
-    device
+    device : torch.device or str
         Where it shall compute.
 
     Raises

@@ -30,20 +30,20 @@ class Edit:
 
     Attributes
     ----------
-    name
+    name : str
         What was done, for the menu: "split".
-    pixels
+    pixels : PixelChange or None
         Pixels of the labels.
-    rows
+    rows : Change[Rows] | None
         Rows of the table: nuclei only in `before` go, those only in `after` come, those in both
         have the columns that differ.
-    types
+    types : Change[dict of str to str] | None
         All types, name to colour ``"#rrggbb"``, in their order.
-    renamed
+    renamed : Change[str] | None
         Name of one type, which its nuclei follow.
-    reviewed
+    reviewed : Change[list of Region] | None
         All regions in which every nucleus has been seen.
-    checked
+    checked : Change[list of int] | None
         Labels accepted as they are: `before` no longer, `after` from now on.
     """
 

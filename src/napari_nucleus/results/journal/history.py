@@ -54,9 +54,9 @@ class History:
 
     Parameters
     ----------
-    journal
+    journal : Journal
         All its lines are taken.
-    saved
+    saved : int
         Number of the last line that is in `nuclei.parquet`.
     """
 

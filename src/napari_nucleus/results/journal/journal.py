@@ -38,7 +38,7 @@ class Journal:
 
     Parameters
     ----------
-    folder
+    folder : Path
         The result folder.
 
     Raises
@@ -70,9 +70,9 @@ class Journal:
 
         Parameters
         ----------
-        lines
+        lines : list of Line
             Without their numbers.
-        number
+        number : int
             Of the first one: higher than that of any before.
 
         Returns

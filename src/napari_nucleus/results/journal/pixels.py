@@ -22,10 +22,10 @@ class PixelChange:
 
     Attributes
     ----------
-    y, x, length
-        Int32 (N,): row, first column and length of every run, in level-0 pixels.
-    before, after
-        Int32 (N,): labels, 0 = background.
+    y, x, length : (N,) ndarray of int32
+        Row, first column and length of every run, in level-0 pixels.
+    before, after : (N,) ndarray of int32
+        Labels, 0 = background.
     """
 
     y: np.ndarray

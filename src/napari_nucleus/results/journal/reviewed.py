@@ -13,7 +13,7 @@ def reviewed_regions(path: Path) -> list[Region]:
 
     Parameters
     ----------
-    path
+    path : Path
         The result folder.
 
     Returns

@@ -17,7 +17,7 @@ class NucleusTable:
 
     Parameters
     ----------
-    table
+    table : pa.Table
         As `nuclei.parquet` has it, in any order.
     """
 
@@ -58,9 +58,9 @@ class NucleusTable:
 
         Parameters
         ----------
-        before
+        before : Rows
             Nuclei of which those go that `after` does not name.
-        after
+        after : Rows
             Nuclei that come, with all columns, or change, with the columns that do.
         """
         gone = np.setdiff1d(before["label"], after["label"])

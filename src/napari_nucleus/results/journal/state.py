@@ -24,15 +24,15 @@ class Notes:
 
     Attributes
     ----------
-    types
+    types : dict of str to str
         Name to colour ``"#rrggbb"``, in the order of the classes.
-    reviewed
+    reviewed : list of Region
         Regions in which every nucleus has been seen.
-    checked
+    checked : set of int
         Labels accepted as they are.
-    next_label
+    next_label : int
         Higher than any that was ever given.
-    saved
+    saved : int
         Number of the journal's last line that is in `nuclei.parquet`.
     """
 
@@ -81,9 +81,9 @@ class State:
 
     Parameters
     ----------
-    folder
+    folder : Path
         The result folder.
-    types
+    types : dict of str to str
         Name to colour of the types in `run.json`.
     """
 
@@ -125,7 +125,7 @@ class State:
 
         Parameters
         ----------
-        line
+        line : int
             Number of the last line of the journal that is in this state.
 
         Raises

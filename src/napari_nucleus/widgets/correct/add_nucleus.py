@@ -17,7 +17,7 @@ class Adder(QObject):
 
     Parameters
     ----------
-    proposer
+    proposer : OutlineProposer
         Who is asked.
     """
 

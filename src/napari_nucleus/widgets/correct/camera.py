@@ -19,9 +19,9 @@ class View:
 
     Parameters
     ----------
-    viewer
+    viewer : ViewerModel
         The viewer.
-    whole
+    whole : Labels
         A layer in the coordinates of the whole result.
     """
 

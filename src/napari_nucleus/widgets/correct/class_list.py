@@ -82,11 +82,11 @@ class TypeList(QWidget):
 
         Parameters
         ----------
-        types
+        types : mapping of str to str
             Name to colour ``"#rrggbb"``.
-        counts
+        counts : mapping of str to int
             Name to number of nuclei.
-        chosen
+        chosen : int
             Place of the class that is chosen.
         """
         if list(types.items()) != list(self._types.items()):

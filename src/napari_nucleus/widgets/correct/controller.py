@@ -35,7 +35,7 @@ class Correcting:
 
     Attributes
     ----------
-    session, layers
+    session, layers : EditSession
         The result, and the layers in which it is corrected.
     queue
         The nuclei to check, None while none are.
@@ -46,15 +46,15 @@ class Correcting:
 
     Parameters
     ----------
-    session, layers
+    session, layers : EditSession
         See above.
-    frames, sketch
+    frames, sketch : Frames
         Lines over the nuclei.
-    view
+    view : Looks
         What is seen.
-    tell
+    tell : callable
         Shows the user one line, in place of the one before.
-    propose
+    propose : callable
         Asks for the outline of a nucleus at a point (x, y) or in a box, of which one is None, and
         of what type; `add` takes it in.
     """

@@ -20,11 +20,11 @@ class Key(NamedTuple):
 
     Attributes
     ----------
-    shown
+    shown : str
         As the user is told.
-    does
+    does : str
         What it does, in a few words.
-    keys
+    keys : tuple of str
         As napari names them, none where napari has bound them itself or another line has them.
     """
 

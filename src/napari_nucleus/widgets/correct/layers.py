@@ -30,25 +30,25 @@ class EditingLayers:
 
     Attributes
     ----------
-    nuclei
+    nuclei : Labels
         The labels; napari paints in it.
-    classes
+    classes : Labels
         The number of the type of every pixel, from 1 on.
-    whole
+    whole : Labels
         A layer in the coordinates of the whole result: `nuclei` itself where it shows all of it.
-    box
+    box : Box
         What part of the result they show, in level-0 pixels.
 
     Parameters
     ----------
-    session
+    session : EditSession
         The result.
-    nuclei, classes
+    nuclei, classes : Labels
         Layers whose data are arrays of the size of `box`. What `nuclei` holds stays; what in it the
         session does not know can be taken in.
-    whole
+    whole : Labels
         See above.
-    box
+    box : Box
         Where they lie in the result.
     """
 
@@ -94,7 +94,7 @@ class EditingLayers:
 
         Parameters
         ----------
-        kind
+        kind : str
             Type of new nuclei.
 
         Raises
@@ -207,11 +207,11 @@ def layers_over(session: EditSession, nuclei: Labels, classes: Labels, box: Box)
 
     Parameters
     ----------
-    session
+    session : EditSession
         The result.
-    nuclei, classes
+    nuclei, classes : Labels
         The layers that show all of it.
-    box
+    box : Box
         The part, in level-0 pixels.
 
     Raises
@@ -258,9 +258,9 @@ class FeatureRows:
 
     Parameters
     ----------
-    layer
+    layer : Labels
         The layer.
-    rows
+    rows : DataFrame
         The nuclei, with the column `label`.
     """
 
@@ -273,9 +273,9 @@ class FeatureRows:
 
         Parameters
         ----------
-        labels
+        labels : ndarray
             Nuclei that came, went or changed.
-        rows
+        rows : DataFrame
             Those of them that there are.
         """
         table = self._layer.features

@@ -19,13 +19,13 @@ class Pen:
 
     Parameters
     ----------
-    active
+    active : callable
         Tells whether the pen is in use.
-    place
+    place : callable
         Turns a position in world coordinates into a point (x, y).
-    show
+    show : callable
         Gets the stroke while it is drawn, and no points when it ends.
-    click, stroke
+    click, stroke : callable
         Get the point, or all points, at the end.
     """
 

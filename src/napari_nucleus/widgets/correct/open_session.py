@@ -22,9 +22,9 @@ def open_session(folder: Path, image: Image | Path | None) -> EditSession:
 
     Parameters
     ----------
-    folder
+    folder : Path
         The result.
-    image
+    image : Image or Path or None
         Its image: the layer that shows it or a file; None for the file that it was made from.
 
     Raises

@@ -26,11 +26,11 @@ class _Lines:
 
     Parameters
     ----------
-    name
+    name : str
         Its name.
-    shape
+    shape : tuple of 2 int
         Height and width of the result.
-    place
+    place : dict of str to Any
         Where level-0 pixels lie (`placement_of`).
     """
 
@@ -63,9 +63,9 @@ class Frames(_Lines):
 
         Parameters
         ----------
-        regions
+        regions : sequence of Region
             What is reviewed.
-        edge
+        edge : Box or None
             Where the region ends in which can be corrected, None for no line.
         """
         self.layer.data = []
@@ -84,9 +84,9 @@ class Sketch(_Lines):
 
     Parameters
     ----------
-    shape
+    shape : tuple of 2 int
         Height and width of the result.
-    place
+    place : dict of str to Any
         Where level-0 pixels lie (`placement_of`).
     """
 
@@ -105,11 +105,11 @@ class Sketch(_Lines):
 
         Parameters
         ----------
-        points
+        points : Points
             Level-0 pixels, none to draw nothing.
-        kind
+        kind : str
             As `Tool.trace`.
-        zoom
+        zoom : float
             Pixels of the screen per level-0 pixel.
         """
         self.layer.data = []

@@ -47,9 +47,9 @@ class CheckBox(QWidget):
 
         Parameters
         ----------
-        queue
+        queue : CheckQueue or None
             The queue, None while nothing is checked.
-        row
+        row : pd.Series or None
             The nucleus to check, None where there is none any more.
         """
         self.check_button.setChecked(queue is not None)

@@ -14,11 +14,11 @@ class Doubt(NamedTuple):
 
     Attributes
     ----------
-    label
+    label : int
         The nucleus.
-    doubt
+    doubt : float
         From 0 to 1.
-    reason
+    reason : str
         Why, in words.
     """
 
@@ -32,7 +32,7 @@ class CheckQueue:
 
     Parameters
     ----------
-    session
+    session : EditSession
         The result.
     """
 

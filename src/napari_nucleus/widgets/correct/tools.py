@@ -9,16 +9,16 @@ class Tool(Enum):
 
     Attributes
     ----------
-    title
+    title : str
         What its button says.
-    key
+    key : str
         The key that takes it.
-    mode
+    mode : str
         Mode of the labels layer meanwhile.
-    trace
+    trace : str
         What a drag draws: a ``"line"``, a ``"lasso"`` or a ``"box"``; empty where napari sees to
         the mouse.
-    hint
+    hint : str
         What to do with it, in one line.
     """
 

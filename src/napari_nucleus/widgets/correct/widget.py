@@ -39,7 +39,7 @@ class CorrectWidget(QWidget):
 
     Parameters
     ----------
-    napari_viewer
+    napari_viewer : Viewer
         The viewer with its layers.
     """
 

@@ -35,19 +35,19 @@ class Desk:
 
     Parameters
     ----------
-    viewer
+    viewer : Viewer
         The viewer.
-    session
+    session : EditSession
         The result.
-    nuclei, classes
+    nuclei, classes : Labels
         The layers that show it.
-    box
+    box : Box
         What to correct of a large result; all of one that napari can paint in.
-    tell
+    tell : callable
         Shows the user one line.
-    ask
+    ask : callable
         Asks for a nucleus that is missing (`Adder.ask`).
-    lost
+    lost : callable
         Called when the layer is gone, or shows something else.
 
     Raises
@@ -109,7 +109,7 @@ class Desk:
 
         Parameters
         ----------
-        done
+        done : callable
             Called at the end, which for a large result is a while later.
         """
         session = self.correcting.session

@@ -47,7 +47,7 @@ class SegmentWidget(QWidget):
 
     Parameters
     ----------
-    napari_viewer
+    napari_viewer : ViewerModel
         The viewer with the layer.
     """
 

@@ -27,19 +27,19 @@ class Job:
 
     Attributes
     ----------
-    slide
+    slide : Slide
         The image, with its µm/px.
-    place
+    place : mapping of str to Any
         Where its layer lies (`placement_of`).
-    earlier
+    earlier : Path or None
         Result folder that belongs to the layer, if any.
-    model
+    model : str or Path
         Checkpoint.
-    region
+    region : tuple[int, int, int, int] | None
         ``(x, y, width, height)`` in level-0 pixels, None for everything.
-    outline
+    outline : list[tuple[float, float]] | None
         Corners (x, y) of a polygon in level-0 pixels, in which nuclei count; None for no limit.
-    device
+    device : str or None
         None takes the GPU where there is one.
     """
 

@@ -19,9 +19,9 @@ def in_background(work: Callable[..., Any], *arguments: Any, then: Callable[[Any
 
     Parameters
     ----------
-    work, arguments
+    work, arguments : callable
         What to call.
-    then
+    then : callable
         Gets what it returned, or a `Failure`; a method of a Qt object is not called when that is
         gone.
     """

@@ -76,9 +76,9 @@ def nuclei_layers(result: Result, place: Mapping[str, Any]) -> tuple[Labels, Lab
 
     Parameters
     ----------
-    result
+    result : Result
         The result. Where it is large, its labels are read when they are looked at.
-    place
+    place : mapping of str to Any
         Where the layers lie: `placement` or `placement_of`.
 
     Returns
@@ -172,13 +172,13 @@ def show_steps(
 
     Parameters
     ----------
-    result
+    result : Result
         The result.
-    found
+    found : sequence of Labels
         Its `nuclei_layers`.
-    image
+    image : Image
         The layer that was segmented.
-    layers
+    layers : LayerList
         Those of the viewer.
 
     Yields

@@ -23,9 +23,9 @@ class Legend(QWidget):
 
         Parameters
         ----------
-        types
+        types : mapping of str to str
             Name to colour ``"#rrggbb"``.
-        counts
+        counts : mapping of str to int
             Name to number of nuclei.
         """
         for label in self.findChildren(QLabel):

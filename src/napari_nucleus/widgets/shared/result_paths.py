@@ -20,9 +20,9 @@ def result_folder(slide: Slide, earlier: Path | None = None) -> Path:
 
     Parameters
     ----------
-    slide
+    slide : Slide
         The image.
-    earlier
+    earlier : Path or None
         A result of it, where one is known.
     """
     folder = None if slide.path is None else slide.path.resolve().parent

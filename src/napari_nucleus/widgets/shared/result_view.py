@@ -25,7 +25,7 @@ class ResultView(QWidget):
 
     Parameters
     ----------
-    viewer
+    viewer : Viewer
         The viewer with the layer.
     """
 

@@ -23,7 +23,7 @@ class LossPlot(FigureCanvasQTAgg):
 
     Parameters
     ----------
-    theme
+    theme : str
         Name of napari's theme, whose colours it takes.
     """
 
@@ -50,13 +50,13 @@ class LossPlot(FigureCanvasQTAgg):
 
         Parameters
         ----------
-        log
+        log : Path
             Its ``log.csv``, which may be being written to.
-        steps
+        steps : int
             Steps that are in there as a whole; 0 draws nothing.
-        epochs
+        epochs : int
             How many there are to be.
-        before
+        before : dict of str to float
             Scores of the model that it started from.
         """
         self.figure.clear()

@@ -48,11 +48,10 @@ def outlined(image: np.ndarray, true: np.ndarray, predicted: np.ndarray, side: i
 
     Parameters
     ----------
-    image
-        Uint8 (H, W, 3).
-    true, predicted
-        Int (H, W), 0 is background.
-    side
+    image : (H, W, 3) ndarray of uint8
+    true, predicted : (H, W) ndarray of int
+        0 is background.
+    side : int
         Pixels of the longer side of the picture.
 
     Returns

@@ -45,7 +45,7 @@ class TrainWidget(QWidget):
 
     Parameters
     ----------
-    napari_viewer
+    napari_viewer : Viewer
         The viewer, whose results are proposed.
     """
 

@@ -23,13 +23,13 @@ class Job:
 
     Attributes
     ----------
-    retraining
+    retraining : Retraining
         What to do.
-    out
+    out : Path
         Folder of the run.
-    resume
+    resume : bool
         Whether to go on with the run that is there.
-    images
+    images : mapping of Path to Slide
         Result folder to its image, of results that are open.
     """
 
@@ -45,11 +45,11 @@ class Outcome:
 
     Attributes
     ----------
-    made
+    made : Retrained or None
         The best model so far; None where there is none.
-    error
+    error : Exception or None
         Why it failed, if it did.
-    cancelled
+    cancelled : bool
         Whether the user has stopped it.
     """
 

@@ -18,17 +18,17 @@ class GraphClassifier(nn.Module):
 
     Parameters
     ----------
-    types
+    types : int
         K.
-    visual
+    visual : int
         Number of visual features of a nucleus.
-    text
+    text : int
         Number of features of a sentence; 0 leaves text out.
-    spatial
+    spatial : bool
         Whether a node's coordinates count.
-    edges
+    edges : bool
         Whether neighbours count; if not, a nucleus is on its own.
-    width
+    width : int
         Channels of the fused features and of the second convolution; the first has twice as many.
 
     References
@@ -69,14 +69,14 @@ class GraphClassifier(nn.Module):
 
         Parameters
         ----------
-        visual
+        visual : Tensor
             (N, 256), pooled over each nucleus.
-        coordinates
+        coordinates : Tensor
             (N, 2), in [0, 1).
-        text
+        text : Tensor or None
             (N, 512), features of each nucleus's sentence; None if text is left out.
-        edges
-            Int64 (2, E), neighbour and nucleus.
+        edges : (2, E) Tensor of int64
+            Neighbour and nucleus.
 
         Returns
         -------

@@ -17,11 +17,11 @@ def neighbour_edges(
 
     Parameters
     ----------
-    centroids
+    centroids : ndarray of floating
         (N, 2), in pixels.
-    k
+    k : int
         Neighbours of each; all others, where there are no more than `k`.
-    image
+    image : array_like or None
         (N,), number of the image that a nucleus lies in, where there are several: only nuclei of
         one image are neighbours. Ascending.
 

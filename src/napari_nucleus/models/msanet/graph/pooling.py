@@ -17,12 +17,12 @@ class Pooled(NamedTuple):
 
     Attributes
     ----------
-    visual
+    visual : Tensor
         (N, C), mean features of each.
-    image
-        Int64 (N,), which image of the batch each lies in.
-    label
-        Int64 (N,), its label there.
+    image : (N,) Tensor of int64
+        Which image of the batch each lies in.
+    label : (N,) Tensor of int64
+        Its label there.
     """
 
     visual: Tensor
@@ -38,10 +38,10 @@ def pool_nuclei(features: Tensor, labels: Tensor) -> Pooled:
 
     Parameters
     ----------
-    features
+    features : Tensor
         (B, C, h, w), where h and w are H and W divided by a power of two, rounded up.
-    labels
-        Int (B, H, W), nuclei are above 0.
+    labels : (B, H, W) Tensor of int
+        Nuclei are above 0.
 
     Returns
     -------
@@ -76,9 +76,9 @@ def describe_nuclei(labels: np.ndarray, features: NDArray[np.floating]) -> NDArr
 
     Parameters
     ----------
-    labels
-        Int (H, W), 0 is background.
-    features
+    labels : (H, W) ndarray of int
+        0 is background.
+    features : ndarray of floating
         (C, h, w), as `pool_nuclei` takes them.
 
     Returns
@@ -111,12 +111,12 @@ def paint_nuclei(values: Tensor, image: Tensor, label: Tensor, labels: Tensor) -
 
     Parameters
     ----------
-    values
+    values : Tensor
         (N, K), such as logits of types.
-    image, label
+    image, label : Tensor
         As `pool_nuclei` returns them.
-    labels
-        Int (B, H, W), what was pooled over.
+    labels : (B, H, W) Tensor of int
+        What was pooled over.
 
     Returns
     -------

@@ -15,8 +15,8 @@ def nucleus_shapes(labels: np.ndarray) -> tuple[NDArray[np.float64], NDArray[np.
 
     Parameters
     ----------
-    labels
-        Int (H, W), nuclei are above 0.
+    labels : (H, W) ndarray of int
+        Nuclei are above 0.
 
     Returns
     -------

@@ -39,9 +39,9 @@ def lattice_coordinates(centroids: NDArray[np.floating], patch: int) -> NDArray[
 
     Parameters
     ----------
-    centroids
+    centroids : ndarray of floating
         (N, 2), x and y in pixels of the network, whose centres have whole coordinates.
-    patch
+    patch : int
         Side of the training patches in pixels.
 
     Returns
@@ -61,13 +61,13 @@ def sentences(
 
     Parameters
     ----------
-    centroids
+    centroids : ndarray of floating
         (N, 2), x and y in pixels of the network.
-    shapes
+    shapes : ndarray of floating
         (N, 3), as `nucleus_shapes` returns them.
-    mpp
+    mpp : float
         µm per pixel.
-    patch
+    patch : int
         As `lattice_coordinates` takes it; a position is a ninth of a cell of its lattice.
 
     Returns
@@ -97,9 +97,9 @@ class SentenceBank:
 
     Parameters
     ----------
-    encode
+    encode : callable
         Text encoder that does not learn: M sentences become (M, width) features.
-    width
+    width : int
         Number of features of a sentence.
     """
 

@@ -25,11 +25,11 @@ class Piece(NamedTuple):
 
     Attributes
     ----------
-    nodes
+    nodes : ndarray of int64
         (M,), which nodes of the graph it holds, ascending.
-    edges
-        Int64 (2, E), between places in `nodes`.
-    core
+    edges : (2, E) ndarray of int64
+        Between places in `nodes`.
+    core : ndarray of int64
         Places in `nodes` of those that it types.
     """
 
@@ -46,11 +46,11 @@ def graph_pieces(edges: NDArray[np.int64], nodes: int, size: int = PIECE) -> Ite
 
     Parameters
     ----------
-    edges
-        Int64 (2, E), source and target.
-    nodes
+    edges : (2, E) ndarray of int64
+        Source and target.
+    nodes : int
         Number of nodes.
-    size
+    size : int
         Nodes in a core.
 
     Yields
@@ -87,19 +87,19 @@ def type_nuclei(
 
     Parameters
     ----------
-    classifier
+    classifier : GraphClassifier
         In evaluation mode.
-    bank
+    bank : SentenceBank or None
         Of the sentences' features; None if the classifier has no text.
-    centroids
+    centroids : ndarray of floating
         (N, 2), x and y in pixels of the network, from the first pixel of the slide.
-    features
+    features : ndarray of floating
         (N, C + 3), as `describe_nuclei` returns them; read piece by piece.
-    mpp
+    mpp : float
         µm per pixel of the network.
-    patch
+    patch : int
         Side of the training patches in pixels.
-    size
+    size : int
         Nuclei typed at once, which does not change the result.
 
     Returns
