@@ -60,9 +60,8 @@ def main() -> None:
         image = Path(folder) / "tissue.tif"
         write_image(image, arguments.size)
         print(f"peak after writing the image: {peak_gigabytes():.2f} GB")
-        steps = segment_steps(image, Path(folder) / "tissue.nucleus", arguments.model, mpp=MPP)
         shown = 0.0
-        for step in steps:
+        for step in segment_steps(image, Path(folder) / "tissue.nucleus", arguments.model, mpp=MPP):
             if step.done / step.total >= shown:
                 print(
                     f"{shown:4.0%}: {step.nuclei:,} nuclei, peak {peak_gigabytes():.2f} GB",

@@ -14,7 +14,7 @@ import napari_nucleus
 from napari_nucleus.datasets import Sample, Source, load_source
 from napari_nucleus.errors import UserError
 from napari_nucleus.evaluation import evaluate, evaluate_steps
-from napari_nucleus.evaluation.fit_postprocessing import fit_instances
+from napari_nucleus.evaluation.fit_postprocessing import fit_parameters
 from napari_nucleus.evaluation.validation import validate
 from napari_nucleus.inference import segment
 from napari_nucleus.instances import HOVER
@@ -273,7 +273,7 @@ def test_finding_nothing_scores_nothing(samples: list[Sample]) -> None:
 def test_constants_are_fitted_to_annotated_images(samples: list[Sample]) -> None:
     model = Blurred()
     model.instances = {"min_size": 77}
-    fitted = fit_instances(model, samples)
+    *_, fitted = fit_parameters(model, samples)
     assert model.instances == {"min_size": 77}
     assert fitted.keys() == HOVER.published.keys()
 

@@ -1,6 +1,6 @@
 """From reviewed regions to a better model."""
 
-from collections.abc import Generator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -403,17 +403,16 @@ def test_fitted_constants_are_kept_where_the_held_out_part_is_no_worse_for_them(
 ) -> None:
     fitted_on: list[str] = []
 
-    def fit(model: NucleusModel, samples: list[Sample]) -> Generator[None, None, dict]:
+    def fit(model: NucleusModel, samples: list[Sample]) -> Iterator[dict]:
         fitted_on.extend(one.name for one in samples)
-        yield
-        return {"np_threshold": 0.35}
+        yield {"np_threshold": 0.35}
 
     def score(model: NucleusModel, samples: list[Sample]) -> dict:
         quality = 0.9 if better and model.instances["np_threshold"] == 0.35 else -0.1
         return {"score": 0.5, "datasets": {"made": {"pq": quality, "aji": 0.5}}}
 
     monkeypatch.setattr(loop, "_FIT", 5)
-    monkeypatch.setattr(loop, "fit_steps", fit)
+    monkeypatch.setattr(loop, "fit_parameters", fit)
     monkeypatch.setattr(loop, "validate", score)
     made = retrain(replace(job, epochs=1), tmp_path / "out")
     assert load_checkpoint(made.checkpoint).instances == {"np_threshold": kept}

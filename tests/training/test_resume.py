@@ -33,7 +33,7 @@ RECIPE = replace(
 def without_the_end() -> Iterator[None]:
     """Constants and curves are not what these tests are about."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "fit_instances", lambda *_: {})
+        patch.setattr(loop, "fit_parameters", lambda *_: [{}])
         patch.setattr(loop, "draw_curves", lambda *_: None)
         yield
 

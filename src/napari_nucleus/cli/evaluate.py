@@ -10,6 +10,7 @@ from rich.table import Table
 from napari_nucleus.cli.app import Json, ManyData
 from napari_nucleus.cli.console import out, print_json, progress, say
 from napari_nucleus.evaluation.figure import SCORES, write_figure
+from napari_nucleus.steps import run_to_end
 from napari_nucleus.weights.store import DEFAULT_MODEL
 
 _NAMES = {
@@ -87,13 +88,7 @@ def evaluate(
 
     steps = evaluate_steps(model, data or (), pred, truth, mpp, parts=part or ())
     with progress("Scoring") as update:
-        while True:
-            try:
-                done, total = next(steps)
-            except StopIteration as stop:
-                scores = stop.value
-                break
-            update(done, total, f"{done} of {total} images")
+        scores = run_to_end(steps, lambda done: update(*done, f"{done[0]} of {done[1]} images"))
     if figure:
         write_figure(figure, scores, pred.name if pred else Path(model or DEFAULT_MODEL).stem)
     if json:

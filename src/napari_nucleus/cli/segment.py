@@ -9,6 +9,7 @@ import typer
 from napari_nucleus.cli.app import Device, Json, complain
 from napari_nucleus.cli.console import print_json, progress, say
 from napari_nucleus.errors import UserError
+from napari_nucleus.steps import run_to_end
 from napari_nucleus.weights.store import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -104,13 +105,9 @@ def _segment_one(
         raise UserError(f"{image} would replace the result of another image: use another --out.")
     steps = segment_steps(slide, folder, network, mpp=mpp, region=region, device=device)
     with progress(image.name) as update:
-        while True:
-            try:
-                step = next(steps)
-            except StopIteration as stop:
-                result = stop.value
-                break
-            update(step.done, step.total, f"{step.nuclei:,} nuclei")
+        result = run_to_end(
+            steps, lambda step: update(step.done, step.total, f"{step.nuclei:,} nuclei")
+        )
     csv = out / f"{slide.name}.csv"
     write_csv(result, csv)
     return result, csv

@@ -1,7 +1,6 @@
 """``napari-nucleus train``."""
 
 import math
-from collections import deque
 from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ import typer
 from napari_nucleus.cli.app import Json, ManyData
 from napari_nucleus.cli.console import err, print_json, progress, say
 from napari_nucleus.errors import UserError
+from napari_nucleus.steps import run_to_end
 from napari_nucleus.weights.store import read_card
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def train(
         raise UserError("Give the folder for weights, log and state: --out DIR.")
     steps = train_steps(recipe, data, out, start, resume)
     if not is_leader():
-        deque(steps, maxlen=0)
+        run_to_end(steps)
         return
     best, share = _shown(steps)
     card = read_card(best)
@@ -103,23 +103,24 @@ def _shown(steps: "Generator[Step, None, Path]") -> tuple[Path, float]:
 
     Returns
     -------
-    best
+    best : Path
         What the run returns.
-    share
+    share : float
         The network's share of the time; NaN where there was nothing left to do.
     """
-    seconds, network = 0.0, 0.0
+    seconds = network = 0.0
+
+    def show(step: "Step") -> None:
+        nonlocal seconds, network
+        seconds += step.seconds
+        network += step.network_seconds
+        losses = " ".join(f"{branch} {loss:.3f}" for branch, loss in step.losses.items())
+        update(step.step, step.total, f"epoch {step.epoch} of {step.epochs}, loss {losses}")
+        if step.scores:
+            score = f"score {step.scores['score']:.3f}"
+            note = f"epoch {step.epoch}, step {step.step}: loss {losses}, {score}"
+            err.print(note, highlight=False, soft_wrap=True)
+
     with progress("Training") as update:
-        while True:
-            try:
-                step = next(steps)
-            except StopIteration as stop:
-                return stop.value, network / seconds if seconds else math.nan
-            seconds += step.seconds
-            network += step.network_seconds
-            losses = " ".join(f"{branch} {loss:.3f}" for branch, loss in step.losses.items())
-            update(step.step, step.total, f"epoch {step.epoch} of {step.epochs}, loss {losses}")
-            if step.scores:
-                score = f"score {step.scores['score']:.3f}"
-                note = f"epoch {step.epoch}, step {step.step}: loss {losses}, {score}"
-                err.print(note, highlight=False, soft_wrap=True)
+        best = run_to_end(steps, show)
+    return best, network / seconds if seconds else math.nan

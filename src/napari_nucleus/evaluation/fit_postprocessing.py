@@ -1,6 +1,6 @@
-"""Constants of the post-processing, chosen on annotated images that were not trained on."""
+"""Parameters of the post-processing, chosen on annotated images that were not trained on."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from napari_nucleus.datasets import Sample
@@ -9,13 +9,13 @@ from napari_nucleus.metrics import mean
 from napari_nucleus.models import NucleusModel
 
 _SWEEPS = 3
-"""One constant's best value depends on the others', but two or three rounds settle it."""
+"""The best value of a parameter depends on the others', but two or three rounds settle it."""
 
 
-def fit_instances(model: NucleusModel, samples: Sequence[Sample]) -> dict[str, Any]:
-    """Choose the constants of a model's post-processing by panoptic quality.
+def fit_parameters(model: NucleusModel, samples: Sequence[Sample]) -> Iterator[dict[str, Any]]:
+    """Choose the parameters of a model's post-processing by panoptic quality.
 
-    The maps are computed once; then one constant after the other takes its best value, until none
+    The maps are computed once; then one parameter after the other takes its best value, until none
     changes.
 
     Parameters
@@ -25,29 +25,18 @@ def fit_instances(model: NucleusModel, samples: Sequence[Sample]) -> dict[str, A
     samples : sequence of Sample
         Annotated images at the model's µm/px, not trained on.
 
-    Returns
-    -------
-    dict
-        What `NucleusModel.instances` is to be. No worse on these samples than the model's own
-        constants, or the published ones where it has none.
+    Yields
+    ------
+    dict of str to Any
+        Before the first try and after every one, the best parameters so far, as
+        `NucleusModel.instances` takes them. They start with the model's own, or the published ones
+        where it has none.
     """
-    steps = fit_steps(model, samples)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as stop:
-            return stop.value
-
-
-def fit_steps(
-    model: NucleusModel, samples: Sequence[Sample]
-) -> Generator[None, None, dict[str, Any]]:
-    """Do as `fit_instances`, and yield after every try."""
     maps = predict_maps(model, samples)
     before = model.instances
 
-    def quality(constants: dict[str, Any]) -> float:
-        model.instances = constants
+    def quality(parameters: dict[str, Any]) -> float:
+        model.instances = parameters
         by_dataset: dict[str, list[float]] = {}
         for image in score_maps(model, samples, maps, typed=False):
             by_dataset.setdefault(image.dataset, []).append(image.scores["pq"])
@@ -56,17 +45,17 @@ def fit_steps(
     try:
         best: dict[str, Any] = {**model.constants.published, **before}
         highest = quality(best)
+        yield best
         for _ in range(_SWEEPS):
-            last = dict(best)
+            last = best
             for key, values in model.constants.choices.items():
                 for value in values:
                     if value == best[key]:
                         continue
                     if (found := quality({**best, key: value})) > highest:
                         highest, best = found, {**best, key: value}
-                    yield
+                    yield best
             if best == last:
                 break
     finally:
         model.instances = before
-    return best

@@ -14,6 +14,7 @@ from napari_nucleus.evaluation.report import report
 from napari_nucleus.metrics.aggregate import ImageScore, Nuclei, score_image
 from napari_nucleus.results import Result, open_result
 from napari_nucleus.slides import slide_from_arrays
+from napari_nucleus.steps import at_once
 from napari_nucleus.weights.store import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -48,33 +49,6 @@ class Marked(NamedTuple):
         return Nuclei(self.labels, type_index(self.types, names, self.ids))
 
 
-def evaluate(
-    model: "str | Path | NucleusModel | None" = None,
-    data: Sequence[str | Path | Source] = (),
-    pred: str | Path | None = None,
-    truth: str | Path | None = None,
-    mpp: float | None = None,
-    device: str | None = None,
-    parts: Sequence[str] = (),
-) -> dict[str, Any]:
-    """Score a model on annotated images, or predictions against annotations.
-
-    Parameters and errors are those of `evaluate_steps`.
-
-    Returns
-    -------
-    dict
-        As `score_report.report` makes it: scores of all images together with their 95 % intervals,
-        and ``per_dataset``, ``per_class`` and ``per_image``.
-    """
-    steps = evaluate_steps(model, data, pred, truth, mpp, device, parts)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as stop:
-            return stop.value
-
-
 def evaluate_steps(
     model: "str | Path | NucleusModel | None" = None,
     data: Sequence[str | Path | Source] = (),
@@ -84,7 +58,10 @@ def evaluate_steps(
     device: str | None = None,
     parts: Sequence[str] = (),
 ) -> Generator[tuple[int, int], None, dict[str, Any]]:
-    """Score image by image; either `data`, with a model, or `pred` and `truth`.
+    """Score a model on annotated images, or predictions against annotations.
+
+    Give either `data`, with or without a model, or `pred` and `truth`. `evaluate` does it at once
+    and returns the scores; `evaluate_steps` yields after every image.
 
     Parameters
     ----------
@@ -116,7 +93,8 @@ def evaluate_steps(
     Returns
     -------
     dict
-        As the generator's value, what `evaluate` returns.
+        As `report.report` makes it: scores of all images together with their 95 % intervals, and
+        ``per_dataset``, ``per_class`` and ``per_image``.
 
     Raises
     ------
@@ -137,6 +115,9 @@ def evaluate_steps(
         images.append(image)
         yield len(images), total
     return report(images, types)
+
+
+evaluate = at_once(evaluate_steps)
 
 
 def _source(item: str | Path | Source, mpp: float | None, parts: Sequence[str]) -> Source:

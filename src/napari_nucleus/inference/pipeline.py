@@ -19,6 +19,7 @@ from napari_nucleus.nucleus_types import type_colors
 from napari_nucleus.results import Result, ResultWriter
 from napari_nucleus.slides import Slide, open_slide, slide_from_arrays
 from napari_nucleus.slides.tiles import Box, Grid, Tile, map_stride
+from napari_nucleus.steps import at_once
 from napari_nucleus.weights.store import DEFAULT_MODEL
 
 TILE = 640
@@ -49,36 +50,6 @@ class Progress:
     nuclei: int
 
 
-def segment(
-    image: str | Path | Slide,
-    out: str | Path,
-    model: str | Path | NucleusModel = DEFAULT_MODEL,
-    *,
-    mpp: float | None = None,
-    region: tuple[int, int, int, int] | None = None,
-    outline: Sequence[tuple[float, float]] | None = None,
-    device: str | None = None,
-    tile: int = TILE,
-) -> Result:
-    """Find, outline, type and measure every nucleus of an image.
-
-    Parameters and errors are those of `segment_steps`.
-
-    Returns
-    -------
-    Result
-        The finished result folder.
-    """
-    steps = segment_steps(
-        image, out, model, mpp=mpp, region=region, outline=outline, device=device, tile=tile
-    )
-    while True:
-        try:
-            next(steps)
-        except StopIteration as stop:
-            return stop.value
-
-
 def segment_steps(
     image: str | Path | Slide,
     out: str | Path,
@@ -90,8 +61,9 @@ def segment_steps(
     device: str | None = None,
     tile: int = TILE,
 ) -> Generator[Progress, None, Result]:
-    """Find, outline, type and measure every nucleus of an image, tile by tile.
+    """Find, outline, type and measure every nucleus of an image.
 
+    `segment` does it at once and returns the result; `segment_steps` yields after every tile.
     Image, labels and table are read and written tile by tile, so that memory does not grow with
     the image. An earlier result at `out` stays until the new one is whole; closing the generator
     cancels and leaves everything as it was.
@@ -125,7 +97,7 @@ def segment_steps(
     Returns
     -------
     Result
-        As the generator's value.
+        The finished result folder.
 
     Raises
     ------
@@ -180,6 +152,9 @@ def segment_steps(
             writer.append(rows)
         yield Progress(len(tiles), len(tiles), stitcher.count)
         return writer.finish(seconds={"total": round(time.perf_counter() - started, 2)})
+
+
+segment = at_once(segment_steps)
 
 
 def predict_image(

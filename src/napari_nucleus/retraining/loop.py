@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import torch
 
 from napari_nucleus.datasets import Sample, Source
 from napari_nucleus.errors import UserError
-from napari_nucleus.evaluation.fit_postprocessing import fit_steps
+from napari_nucleus.evaluation.fit_postprocessing import fit_parameters
 from napari_nucleus.evaluation.validation import validate
 from napari_nucleus.models import NucleusModel
 from napari_nucleus.models.checkpoints import load_checkpoint, save_checkpoint
@@ -30,6 +30,7 @@ from napari_nucleus.retraining.data import Material, check, count_shaped, knows_
 from napari_nucleus.retraining.new_types import freeze_types, type_branch, with_types
 from napari_nucleus.retraining.runs import SAMPLES, alone, forget_state, save_job
 from napari_nucleus.slides import Slide
+from napari_nucleus.steps import at_once
 from napari_nucleus.training.curves import draw_curves
 from napari_nucleus.training.distributed import start_fabric
 from napari_nucleus.training.patches import Patches
@@ -40,8 +41,6 @@ from napari_nucleus.training.run_folder import RunFolder
 from napari_nucleus.training.schedule import plan
 from napari_nucleus.training.split import count_images, count_tiles
 from napari_nucleus.weights.store import read_card
-
-T = TypeVar("T")
 
 _FIT = 200
 """Nuclei to learn from with which the constants of the post-processing are fitted."""
@@ -112,32 +111,15 @@ class Retrained:
         return cls(path, before, after, card.get("old_sample"))
 
 
-def retrain(
-    job: Retraining,
-    out: str | Path,
-    resume: bool = False,
-    images: Mapping[Path, Slide] | None = None,
-) -> Retrained:
-    """Retrain a model on reviewed regions, to the end.
-
-    Parameters and errors are those of `retrain_steps`.
-    """
-    steps = retrain_steps(job, out, resume, images)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as stop:
-            return stop.value
-
-
 def retrain_steps(
     job: Retraining,
     out: str | Path,
     resume: bool = False,
     images: Mapping[Path, Slide] | None = None,
 ) -> Generator[Update, None, Retrained]:
-    """Retrain a model on reviewed regions, step by step.
+    """Fine-tune a model on reviewed regions.
 
+    `retrain` does it at once and returns what was made; `retrain_steps` yields after every step.
     Everything is read before the first update, and kept in `out`: what happens to the data
     afterwards does not matter. Against forgetting what it knew, the new model is the mean of the
     weights that it starts from and of those that it learns (WiSE-FT, Wortsman et al. 2022), and
@@ -165,7 +147,7 @@ def retrain_steps(
     Returns
     -------
     Retrained
-        As the generator's value.
+        The new model, with its scores and those of the model that it was made from.
 
     Raises
     ------
@@ -219,6 +201,9 @@ def retrain_steps(
     made = Retrained.read(out)
     assert made is not None
     return made
+
+
+retrain = at_once(retrain_steps)
 
 
 def _about(
@@ -279,22 +264,16 @@ def _fit(model: NucleusModel, material: Material) -> Generator[Update]:
             pixels += sample.labels.size
     if count_shaped(samples) < _FIT:
         return
-    own = model.instances
-    model.instances = yield from _quietly(fit_steps(model, samples))
+    own = fitted = model.instances
+    for best in fit_parameters(model, samples):
+        fitted = best
+        yield Update()
+    model.instances = fitted
     scores = validate(model, material.validation)
     if overall(scores)["pq"] >= overall(model.card["scores"])["pq"]:
         model.card["scores"] = scores
     else:
         model.instances = own
-
-
-def _quietly(steps: Generator[None, None, T]) -> Generator[Update, None, T]:
-    while True:
-        try:
-            next(steps)
-        except StopIteration as stop:
-            return stop.value
-        yield Update()
 
 
 def _sources(material: Material) -> list[Source]:

@@ -11,10 +11,11 @@ import torch
 
 from napari_nucleus.datasets import Source, find_types
 from napari_nucleus.errors import UserError
-from napari_nucleus.evaluation.fit_postprocessing import fit_instances
+from napari_nucleus.evaluation.fit_postprocessing import fit_parameters
 from napari_nucleus.evaluation.validation import validate
 from napari_nucleus.models import NucleusModel, create_model
 from napari_nucleus.models.checkpoints import load_checkpoint, save_checkpoint
+from napari_nucleus.steps import at_once
 from napari_nucleus.training.curves import draw_curves
 from napari_nucleus.training.distributed import start_fabric
 from napari_nucleus.training.patches import Patches
@@ -28,31 +29,6 @@ from napari_nucleus.training.split import count_images, count_tiles, split
 _log = logging.getLogger(__name__)
 
 
-def train(
-    recipe: Recipe,
-    data: Sequence[str | Path],
-    out: str | Path,
-    init: NucleusModel | None = None,
-    resume: bool = False,
-    device: str | None = None,
-) -> Path:
-    """Train a model to the end.
-
-    Parameters and errors are those of `train_steps`.
-
-    Returns
-    -------
-    Path
-        The checkpoint with the highest validation score.
-    """
-    steps = train_steps(recipe, data, out, init, resume, device)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as stop:
-            return stop.value
-
-
 def train_steps(
     recipe: Recipe,
     data: Sequence[str | Path],
@@ -61,8 +37,9 @@ def train_steps(
     resume: bool = False,
     device: str | None = None,
 ) -> Generator[Step, None, Path]:
-    """Train a model, step by step, and fit the constants of its post-processing.
+    """Train a model, and fit the parameters of its post-processing.
 
+    `train` does it at once and returns the best checkpoint; `train_steps` yields after every step.
     In processes that torchrun has started, each trains on its own batches, and the first writes.
 
     Parameters
@@ -90,7 +67,7 @@ def train_steps(
     Returns
     -------
     Path
-        As the generator's value, the checkpoint with the highest validation score.
+        The checkpoint with the highest validation score.
 
     Raises
     ------
@@ -128,11 +105,14 @@ def train_steps(
     yield from run.steps()
     if fabric.is_global_zero:
         chosen = load_checkpoint(folder.best).to(fabric.device)
-        chosen.instances = fit_instances(chosen, validation)
+        *_, chosen.instances = fit_parameters(chosen, validation)
         chosen.card["scores"] = validate(chosen, validation)
         save_checkpoint(folder.best, chosen)
         draw_curves(folder.log, folder.curves)
     return folder.best
+
+
+train = at_once(train_steps)
 
 
 def _warn_of_strangers(recipe: Recipe, sources: Sequence[Source]) -> None:
