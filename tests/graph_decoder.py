@@ -53,8 +53,11 @@ class GraphDecoder(Decoder):
         nuclei, hv = logits["np"][:, 1], logits["hv"]
         return {"np": nuclei, "hv": hv, "visual": logits["visual"].half()}
 
-    def find(self, maps: dict[str, np.ndarray]) -> tuple[np.ndarray, pd.DataFrame]:
-        labels, table = hover_instances(maps["np"], maps["hv"], **self.instances)
+    def find(
+        self, maps: dict[str, np.ndarray], threshold: float | None = None
+    ) -> tuple[np.ndarray, pd.DataFrame]:
+        arguments = self.postprocessing_arguments(threshold)
+        labels, table = hover_instances(maps["np"], maps["hv"], **arguments)
         return labels, table[["label", "centroid_x", "centroid_y"]]
 
     def describe(

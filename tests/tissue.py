@@ -125,7 +125,10 @@ class Decoder(NucleusModel):
     def maps(self, logits: dict[str, Tensor]) -> dict[str, Tensor]:
         return {"np": logits["np"][:, 1], "hv": logits["hv"], "tp": logits["tp"] + 1}
 
-    def find(self, maps: dict[str, np.ndarray]) -> tuple[np.ndarray, pd.DataFrame]:
-        labels, table = hover_instances(maps["np"], maps["hv"], maps["tp"], **self.instances)
+    def find(
+        self, maps: dict[str, np.ndarray], threshold: float | None = None
+    ) -> tuple[np.ndarray, pd.DataFrame]:
+        arguments = self.postprocessing_arguments(threshold)
+        labels, table = hover_instances(maps["np"], maps["hv"], maps["tp"], **arguments)
         table["type"] = np.array(self.types, dtype=object)[table["type"].to_numpy() - 1]
         return labels, table

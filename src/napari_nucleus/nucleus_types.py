@@ -7,10 +7,13 @@ UNKNOWN = 255
 """Type index of a nucleus whose type nobody annotated."""
 
 
+UNTYPED = "nucleus"
+"""Type name of nuclei from a model that has no types."""
+
 # Types of the data sets that the papers use; inflammation green, malignancy red, as QuPath users
 # know them.
 _KNOWN = {
-    "nucleus": "#2ec4ff",
+    UNTYPED: "#2ec4ff",
     "malignant_epithelial": "#e6194b",
     "normal_epithelial": "#4363d8",
     "inflammatory": "#3cb44b",

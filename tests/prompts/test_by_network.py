@@ -26,6 +26,12 @@ def maps(labels: np.ndarray, probabilities: list[float]) -> dict[str, np.ndarray
     }
 
 
+def network() -> Decoder:
+    made = Decoder(("a", "b", "c")).eval()
+    made.instances = {}
+    return made
+
+
 def overlap(one: np.ndarray, other: np.ndarray) -> float:
     return float((one & other).sum() / (one | other).sum())
 
@@ -33,10 +39,9 @@ def overlap(one: np.ndarray, other: np.ndarray) -> float:
 @pytest.mark.parametrize("probability", [0.9, 0.45, 0.2, 0.05])
 def test_a_nucleus_is_found_however_faint(probability: float) -> None:
     labels = discs((40, 35, 12), (40, 60, 12))
-    mask, threshold, kind = nucleus_at(maps(labels, [probability, 0.9]), 30, 42)
+    mask, threshold = nucleus_at(network(), maps(labels, [probability, 0.9]), 30, 42)
     assert overlap(mask, labels == 1) > 0.95
     assert threshold == pytest.approx(min(0.5, probability / 2) if probability < 0.5 else 0.5)
-    assert kind == 3
 
 
 def test_a_nucleus_that_fades_reaches_to_half_of_its_peak() -> None:
@@ -46,7 +51,7 @@ def test_a_nucleus_that_fades_reaches_to_half_of_its_peak() -> None:
     distance = np.hypot(rows - 40, columns - 50)
     whole["np"] = 0.25 * np.exp(-0.5 * (distance / 10) ** 2)
     for x in (50, 58):
-        mask, _, _ = nucleus_at(whole, x, 40)
+        mask, _ = nucleus_at(network(), whole, x, 40)
         assert overlap(mask, distance < 10 * np.sqrt(2 * np.log(2))) > 0.95
 
 
@@ -54,24 +59,25 @@ def test_a_faint_nucleus_is_kept_apart_from_one_that_it_touches() -> None:
     labels = discs((40, 35, 12), (40, 58, 12))
     for probabilities in ([0.3, 0.3], [0.3, 0.9], [0.9, 0.3]):
         for label, x in ((1, 30), (2, 63)):
-            mask, _, _ = nucleus_at(maps(labels, probabilities), x, 40)
+            mask, _ = nucleus_at(network(), maps(labels, probabilities), x, 40)
             assert overlap(mask, labels == label) > 0.9
 
 
 def test_where_the_network_sees_nothing() -> None:
     labels = discs((40, 35, 12))
     with pytest.raises(UserError, match="no nucleus there"):
-        nucleus_at(maps(labels, [0.9]), 80, 10)
-    whole = maps(labels, [0.9])
-    del whole["hv"]
-    with pytest.raises(UserError, match="from a click"):
-        nucleus_at(whole, 35, 40)
+        nucleus_at(network(), maps(labels, [0.9]), 80, 10)
 
 
-def test_without_types() -> None:
-    whole = maps(discs((40, 35, 12)), [0.3])
-    del whole["tp"]
-    assert nucleus_at(whole, 35, 40)[2] == 0
+def test_probability_below_which_nuclei_are_dropped_does_not_count_for_a_click() -> None:
+    labels = discs((40, 35, 12))
+    fitted = network()
+    fitted.instances |= {"min_probability": 0.8}
+    for probability in (0.7, 0.3):
+        whole = maps(labels, [probability])
+        assert not fitted.find(whole)[0].any()
+        mask, _ = nucleus_at(fitted, whole, 35, 40)
+        assert overlap(mask, labels == 1) > 0.95
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +104,6 @@ def test_a_network_outlines_the_nucleus_under_a_click(
         height, width = found.mask.shape
         drawn[found.y : found.y + height, found.x : found.x + width] = found.mask
         assert overlap(drawn, labels == label) > 0.9
-        assert found.type == 2  # what `Decoder` makes of faint ones
     y, x = np.argwhere(labels == 0)[0]
     with pytest.raises(UserError, match="no nucleus there"):
         propose_nucleus(slide, network, float(x), float(y), mpp=0.25 / scale)

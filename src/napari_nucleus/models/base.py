@@ -13,6 +13,7 @@ from napari_nucleus.instances import Constants
 from napari_nucleus.models.batch import Batch
 from napari_nucleus.models.devices import autocast_dtype
 from napari_nucleus.models.feature_cache import FeatureCache
+from napari_nucleus.nucleus_types import UNTYPED
 from napari_nucleus.slides.tiles import STRIDE
 
 
@@ -134,22 +135,56 @@ class NucleusModel(nn.Module, ABC):
         """
 
     @abstractmethod
-    def find(self, maps: dict[str, np.ndarray]) -> tuple[np.ndarray, pd.DataFrame]:
-        """Turn the maps of one window into nuclei.
+    def find(
+        self, maps: dict[str, np.ndarray], threshold: float | None = None
+    ) -> tuple[np.ndarray, pd.DataFrame]:
+        """Turn the maps of one window into nuclei: the post-processing of this model.
 
         Parameters
         ----------
         maps : dict of str to ndarray
             As `maps` gives them, without the batch axis.
+        threshold : float or None
+            Probability from which on a pixel belongs to a nucleus, however low the mean
+            probability of the nucleus; None is `threshold` of the model, and nuclei are dropped
+            whose mean probability is too low for its parameters.
 
         Returns
         -------
-        labels
-            Int32 (H, W), 0 is background.
-        table
-            One row per nucleus; at least ``label``, ``centroid_x``, ``centroid_y``, and, of models
-            that tell types from pixels, ``type`` (name) and ``type_prob``.
+        labels : (H, W) ndarray of int32
+            0 is background.
+        table : DataFrame
+            One row per nucleus; at least ``label``, ``centroid_x``, ``centroid_y`` (pixels of the
+            window), and, of models that classify pixels, ``type`` (name) and ``type_prob``.
         """
+
+    def postprocessing_arguments(self, threshold: float | None) -> dict[str, Any]:
+        """Return the keyword arguments with which `find` calls its post-processing.
+
+        Parameters
+        ----------
+        threshold : float or None
+            As `find` takes it.
+
+        Returns
+        -------
+        dict
+            The fitted parameters, with the threshold in place of theirs.
+        """
+        if threshold is None:
+            return self.instances
+        return {**self.instances, "np_threshold": threshold, "min_probability": 0.0}
+
+    def name_types(self, table: pd.DataFrame) -> None:
+        """Replace the type indices of a table of nuclei by names, in place.
+
+        Parameters
+        ----------
+        table : DataFrame
+            With ``type``, 1 to K; 0 where no pixel of a nucleus has a type.
+        """
+        names = np.array(self.types or (UNTYPED,), dtype=object)
+        table["type"] = names[table["type"].to_numpy() - 1] if self.types else UNTYPED
 
     def describe(
         self, labels: np.ndarray, table: pd.DataFrame, maps: dict[str, np.ndarray]

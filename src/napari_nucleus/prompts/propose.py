@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_nucleus.edits.shapes import Mask
 from napari_nucleus.errors import UserError
 from napari_nucleus.files import sha256
-from napari_nucleus.prompts.by_network import propose_nucleus
+from napari_nucleus.prompts.by_network import Outline, propose_nucleus
 from napari_nucleus.prompts.by_sam import Prompter, window_around
 from napari_nucleus.results import open_result
 from napari_nucleus.slides import Slide
@@ -18,9 +17,6 @@ from napari_nucleus.weights.store import DEFAULT_MODEL, list_checkpoints
 
 if TYPE_CHECKING:
     from napari_nucleus.models import NucleusModel
-
-Outline = tuple[Mask, int, int]
-"""A mask, bool (H, W), and x and y of its first pixel on level 0."""
 
 
 class OutlineProposer:
@@ -45,7 +41,17 @@ class OutlineProposer:
         self._sam = sam
 
     def outline(self, prompt: tuple[float, float] | Box) -> Outline:
-        """Return the nucleus at a point (x, y) or in a box of level-0 pixels.
+        """Return the nucleus at a point or in a box.
+
+        Parameters
+        ----------
+        prompt : tuple of 2 float or Box
+            (x, y), or a box, in level-0 pixels whose centres have whole coordinates.
+
+        Returns
+        -------
+        Outline
+            The nucleus, in level-0 pixels.
 
         Raises
         ------
@@ -66,17 +72,16 @@ class OutlineProposer:
         else:
             mask = self._prompter.click(x - left, y - top)
         ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-        return mask[ys[0] : ys[-1] + 1, xs[0] : xs[-1] + 1], left + int(xs[0]), top + int(ys[0])
+        part = mask[ys[0] : ys[-1] + 1, xs[0] : xs[-1] + 1]
+        return Outline(part, left + int(xs[0]), top + int(ys[0]))
 
     def _by_network(self, prompt: tuple[float, float] | Box) -> Outline:
         if self._mpp is None:
             raise UserError(
-                "The image does not tell its µm/px, without which the network cannot help: "
-                "paint the nucleus."
+                "The µm/px of the image is unknown, and the network needs it: paint the nucleus."
             )
         x, y = _middle(prompt)
-        found = propose_nucleus(self._slide, self._network, x, y, self._mpp)
-        return found.mask, found.x, found.y
+        return propose_nucleus(self._slide, self._network, x, y, self._mpp)
 
     @cached_property
     def _prompter(self) -> Prompter:

@@ -112,10 +112,12 @@ class UNet3Plus(NucleusModel):
             maps["tp"] = logits["tp"][:, 1:].argmax(1).to(torch.uint8) + 1
         return maps
 
-    def find(self, maps: dict[str, np.ndarray]) -> tuple[np.ndarray, pd.DataFrame]:
-        labels, table = distance_instances(maps["np"], maps.get("tp"), **self.instances)
-        names = np.array(self.types or ("nucleus",), dtype=object)
-        table["type"] = names[table["type"].to_numpy() - 1] if self.types else names[0]
+    def find(
+        self, maps: dict[str, np.ndarray], threshold: float | None = None
+    ) -> tuple[np.ndarray, pd.DataFrame]:
+        arguments = self.postprocessing_arguments(threshold)
+        labels, table = distance_instances(maps["np"], maps.get("tp"), **arguments)
+        self.name_types(table)
         return labels, table
 
     def _padded(self, images: Tensor) -> Tensor:

@@ -255,13 +255,14 @@ class MSANet(NucleusModel):
             maps["visual"] = logits["visual"].half()
         return maps
 
-    def find(self, maps: dict[str, np.ndarray]) -> tuple[np.ndarray, pd.DataFrame]:
-        labels, table = distance_instances(
-            maps["np"], boundary=maps.get("boundary"), **self.instances
-        )
+    def find(
+        self, maps: dict[str, np.ndarray], threshold: float | None = None
+    ) -> tuple[np.ndarray, pd.DataFrame]:
+        arguments = self.postprocessing_arguments(threshold)
+        labels, table = distance_instances(maps["np"], boundary=maps.get("boundary"), **arguments)
         if self.types:
             return labels, table.drop(columns=["type", "type_prob"])
-        table["type"] = "nucleus"
+        self.name_types(table)
         return labels, table
 
     def describe(
