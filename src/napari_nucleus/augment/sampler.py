@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import find_objects
 from torch.nn.utils.rnn import pad_sequence
 
 from napari_nucleus.datasets import Sample
 from napari_nucleus.errors import UserError
+from napari_nucleus.measure import label_runs
 from napari_nucleus.models.batch import Crops
 from napari_nucleus.nucleus_types import UNKNOWN
 
@@ -231,11 +231,9 @@ def dominant_types(sample: Sample, corners: NDArray[np.int64], patch: int) -> ND
     types = np.unique(sample.types[(sample.types > 0) & (sample.types != UNKNOWN)])
     if not len(types):
         return np.zeros(len(corners), np.uint8)
-    boxes = enumerate(find_objects(sample.labels), 1)
-    found = np.array(
-        [(i, *(axis.start + axis.stop for axis in box)) for i, box in boxes if box], int
-    ).reshape(-1, 3)
-    known, centres = sample.types[found[:, 0]], found[:, 1:].T / 2
+    runs = label_runs(sample.labels)
+    x0, y0, x1, y1 = runs.boxes.T
+    known, centres = sample.types[runs.labels], np.stack([y0 + y1, x0 + x1]) / 2
     rows, columns = (
         _holds(np.unique(starts), patch, centre)
         for starts, centre in zip(corners.T, centres, strict=True)

@@ -6,9 +6,12 @@ from napari_nucleus.measure.nuclei import (
     measure_shapes,
     measurement_columns,
 )
+from napari_nucleus.measure.runs import LabelRuns, label_runs
 
 __all__ = [
     "POSITION_COLUMNS",
+    "LabelRuns",
+    "label_runs",
     "measure",
     "measure_shapes",
     "measurement_columns",

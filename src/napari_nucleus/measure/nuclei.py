@@ -5,12 +5,11 @@ this stands on the way of every tile, and `skimage.measure.regionprops` takes mo
 as long. The definitions are those of `regionprops`, and the tests hold the two together.
 """
 
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 import pandas as pd
 
+from napari_nucleus.measure.runs import LabelRuns, label_runs
 from napari_nucleus.measure.stain import separate_stains
 
 POSITION_COLUMNS = ("centroid_x", "centroid_y", "x0", "y0", "x1", "y1")
@@ -127,26 +126,13 @@ def measure_shapes(
 
 def _shapes(
     labels: np.ndarray, mpp: float | None, origin: tuple[int, int]
-) -> tuple[pd.DataFrame, "_Runs"]:
-    # A frame of background, so that every pixel of a nucleus has eight neighbours in the array
-    # and no run goes on in the next row.
-    padded = np.pad(labels, 1)
-    runs = _find_runs(padded)
+) -> tuple[pd.DataFrame, LabelRuns]:
+    runs = label_runs(labels)
     area = runs.area
-    left = np.full(runs.count, labels.shape[1])
-    right = np.zeros(runs.count, int)
-    top = np.full(runs.count, labels.shape[0])
-    bottom = np.zeros(runs.count, int)
-    np.minimum.at(left, runs.owner, runs.x)
-    np.maximum.at(right, runs.owner, runs.x + runs.length)
-    np.minimum.at(top, runs.owner, runs.y)
-    np.maximum.at(bottom, runs.owner, runs.y + 1)
-
     middle = runs.x + (runs.length - 1) / 2
-    center_x = runs.sum(runs.length * middle) / area
-    center_y = runs.sum(runs.length * runs.y) / area
-    dx = middle - center_x[runs.owner]
-    dy = runs.y - center_y[runs.owner]
+    center_x, center_y = runs.centroids.T
+    dx = middle - center_x[runs.nucleus]
+    dy = runs.y - center_y[runs.nucleus]
     # The pixels of a run spread around its middle by (length² - 1) / 12.
     variance_x = runs.sum(runs.length * (dx**2 + (runs.length**2 - 1) / 12)) / area
     variance_y = runs.sum(runs.length * dy**2) / area
@@ -157,7 +143,7 @@ def _shapes(
     # Rounding may leave a line with a variance just off zero across it.
     minor = np.where(mean - half_spread > 1e-9 * major, mean - half_spread, 0)
 
-    perimeter = _perimeters(padded, runs)
+    perimeter = _perimeters(labels, runs)
     smallest_perimeter = np.sqrt(4 * np.pi * area)  # that of a disc
     pixel = 1.0 if mpp is None else mpp
     shape = (
@@ -166,61 +152,29 @@ def _shapes(
         4 * np.sqrt(major) * pixel,
         4 * np.sqrt(minor) * pixel,
         np.sqrt(1 - minor / np.where(major > 0, major, 1)) * (major > 0),
-        area / _hull_areas(runs, top, bottom),
+        area / _hull_areas(runs),
         (smallest_perimeter / np.maximum(perimeter, smallest_perimeter)) ** 2,
         np.degrees(0.5 * np.arctan2(2 * covariance + 0.0, variance_y - variance_x)),
     )
+    x0, y0, x1, y1 = runs.boxes.T
     table = {
-        "label": runs.names.astype(np.int64),
+        "label": runs.labels.astype(np.int64),
         "centroid_x": center_x + origin[0],
         "centroid_y": center_y + origin[1],
-        "x0": left + origin[0],
-        "y0": top + origin[1],
-        "x1": right + origin[0],
-        "y1": bottom + origin[1],
+        "x0": x0 + origin[0],
+        "y0": y0 + origin[1],
+        "x1": x1 + origin[0],
+        "y1": y1 + origin[1],
     }
     values = zip(measurement_columns(mpp)[:_SHAPES], shape, strict=True)
     table |= {name: value.astype(np.float32) for name, value in values}
     return pd.DataFrame(table), runs
 
 
-@dataclass(frozen=True)
-class _Runs:
-    """Horizontal runs of pixels of one label, in raster order; x and y without the frame."""
-
-    names: np.ndarray
-    owner: np.ndarray
-    x: np.ndarray
-    y: np.ndarray
-    length: np.ndarray
-
-    @property
-    def count(self) -> int:
-        """Number of nuclei."""
-        return len(self.names)
-
-    @property
-    def area(self) -> np.ndarray:
-        """Pixels of each nucleus."""
-        return self.sum(self.length)
-
-    def sum(self, values: np.ndarray) -> np.ndarray:
-        """Add up one value per run over each nucleus."""
-        return np.bincount(self.owner, values, self.count)
-
-
-def _find_runs(padded: np.ndarray) -> _Runs:
-    flat = padded.ravel()
-    changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
-    starts = changes[flat[changes] != 0]
-    ends = changes[flat[changes - 1] != 0]
-    owner, names = pd.factorize(flat[starts], sort=True)
-    y, x = np.divmod(starts, padded.shape[1])
-    return _Runs(names, owner, x - 1, y - 1, ends - starts)
-
-
-def _perimeters(padded: np.ndarray, runs: _Runs) -> np.ndarray:
+def _perimeters(labels: np.ndarray, runs: LabelRuns) -> np.ndarray:
     """Return the perimeters in pixels, each border pixel weighed by its border neighbours."""
+    # A frame of background, so that every pixel of a nucleus has eight neighbours in the array.
+    padded = np.pad(labels, 1)
     width = padded.shape[1]
     flat = padded.ravel()
     inner = flat[width:-width]
@@ -242,7 +196,7 @@ def _perimeters(padded: np.ndarray, runs: _Runs) -> np.ndarray:
     straight = neighbours(-1, 1, -width, width)
     diagonal = neighbours(-width - 1, -width + 1, width - 1, width + 1)
     weights = _PERIMETER_WEIGHTS[straight, diagonal]
-    owner = np.searchsorted(runs.names, own)
+    owner = np.searchsorted(runs.labels, own)
     return np.bincount(owner, weights, runs.count)
 
 
@@ -254,7 +208,7 @@ _PERIMETER_WEIGHTS[0, 2] = _PERIMETER_WEIGHTS[1, 3] = np.sqrt(2)
 _PERIMETER_WEIGHTS[1, 1] = _PERIMETER_WEIGHTS[1, 2] = (1 + np.sqrt(2)) / 2
 
 
-def _hull_areas(runs: _Runs, top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
+def _hull_areas(runs: LabelRuns) -> np.ndarray:
     """Return the number of pixels in the convex hull of each nucleus.
 
     As in `skimage.morphology.convex_hull_image`, the hull is that of the middles of the pixels'
@@ -262,13 +216,13 @@ def _hull_areas(runs: _Runs, top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
     """
     if not runs.count:
         return np.zeros(0)
-    order = np.argsort(runs.owner, kind="stable")
+    order = np.argsort(runs.nucleus, kind="stable")
     left, y = 2 * runs.x[order], 2 * runs.y[order]
     right = left + 2 * (runs.length[order] - 1)
     corners = [(left - 1, y), (left, y - 1), (left, y + 1)]
     corners += [(right + 1, y), (right, y - 1), (right, y + 1)]
     points = np.stack([np.stack(corner, 1) for corner in corners], 1).astype(np.int32)
-    stops = np.cumsum(np.bincount(runs.owner))
+    stops = np.cumsum(np.bincount(runs.nucleus))
     starts = np.r_[0, stops[:-1]]
     hulls = [
         cv2.convexHull(points[start:stop].reshape(-1, 2))[:, 0]
@@ -291,6 +245,7 @@ def _hull_areas(runs: _Runs, top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
     numerator = x_a * (y_b - y_a) + (2 * row - y_a) * (x_b - x_a)
     denominator = 2 * (y_b - y_a)
 
+    top, bottom = runs.boxes[:, 1], runs.boxes[:, 3]
     height = bottom - top
     offset = np.cumsum(height) - height
     slot = (offset - top)[owner[side]] + row
@@ -305,10 +260,10 @@ def _ceil_divide(a: np.ndarray, b: np.ndarray | int) -> np.ndarray:
     return -(-a // b)
 
 
-def _stain_statistics(labels: np.ndarray, rgb: np.ndarray, runs: _Runs) -> list[np.ndarray]:
+def _stain_statistics(labels: np.ndarray, rgb: np.ndarray, runs: LabelRuns) -> list[np.ndarray]:
     """Return mean and standard deviation of hematoxylin, then of eosin."""
     stains = separate_stains(rgb[labels != 0])
-    owner, area = np.repeat(runs.owner, runs.length), runs.area
+    owner, area = np.repeat(runs.nucleus, runs.length), runs.area
     statistics = []
     for values in (stains[:, 0], stains[:, 1]):
         mean = np.bincount(owner, values, runs.count) / area

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from napari_nucleus.measure import label_runs
 from napari_nucleus.metrics.bootstrap import Floats, weighted_mean
 from napari_nucleus.metrics.segmentation import (
     Centroids,
@@ -146,9 +147,9 @@ def _score_pixel_types(true: Nuclei, pred: Nuclei, counts: np.ndarray) -> dict[s
 
 
 def _score_types(true: Nuclei, pred: Nuclei, types: int, scale: float) -> TypeScore:
-    true_ids, true_xy = centroids(true.labels)
-    pred_ids, pred_xy = centroids(pred.labels)
-    true_xy, pred_xy = true_xy * scale, pred_xy * scale
+    true_runs, pred_runs = label_runs(true.labels), label_runs(pred.labels)
+    true_ids, true_xy = true_runs.labels, true_runs.centroids * scale
+    pred_ids, pred_xy = pred_runs.labels, pred_runs.centroids * scale
     known = true.types[true_ids] != UNKNOWN
     counts = np.ones(len(pred_ids), bool)
     pairs = match_centroids(true_xy, pred_xy)
@@ -230,32 +231,3 @@ def summarize(images: Sequence[ImageScore], types: Sequence[str]) -> dict[str, A
     if "f1" in sets:
         summary["f1"] = dict(zip(types, sets["f1"][0].tolist(), strict=True))
     return summary
-
-
-def centroids(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the labels of an image and their centres.
-
-    Parameters
-    ----------
-    labels : (H, W) ndarray of int
-        0 = background; numbers may be missing.
-
-    Returns
-    -------
-    ids
-        Int (N,), ascending.
-    xy
-        Float (N, 2), pixels.
-
-    Examples
-    --------
-    >>> ids, xy = centroids(np.array([[0, 7, 7], [0, 7, 7]]))
-    >>> ids.tolist(), xy.tolist()
-    ([7], [[1.5, 0.5]])
-    """
-    y, x = np.nonzero(labels)
-    of = labels[y, x]
-    count = np.bincount(of)
-    ids = np.flatnonzero(count)
-    sums = (np.bincount(of, axis)[ids] for axis in (x, y))
-    return ids, np.stack([total / count[ids] for total in sums], axis=1)
