@@ -101,7 +101,7 @@ def write_dataset(folder: Path, images: dict[str, Tissue], coded: bool = False) 
 class Decoder(NucleusModel):
     """Reads the maps off the pixels of `Tissue.coded`, each from its own pixel alone."""
 
-    constants = HOVER
+    postprocessing = HOVER
 
     def __init__(self, types: tuple[str, ...] = TYPES, mpp: float = 0.25) -> None:
         super().__init__(types, {"mpp": mpp})

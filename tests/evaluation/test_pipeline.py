@@ -270,7 +270,7 @@ def test_finding_nothing_scores_nothing(samples: list[Sample]) -> None:
     assert validate(model, samples)["score"] == 0
 
 
-def test_constants_are_fitted_to_annotated_images(samples: list[Sample]) -> None:
+def test_parameters_are_fitted_to_annotated_images(samples: list[Sample]) -> None:
     model = Blurred()
     model.instances = {"min_size": 77}
     *_, fitted = fit_parameters(model, samples)

@@ -15,7 +15,7 @@ from napari_nucleus.datasets import Sample
 from napari_nucleus.errors import UserError
 from napari_nucleus.evaluation.validation import validate
 from napari_nucleus.inference import predict_image, segment, segment_steps
-from napari_nucleus.inference.deferred_types import Untyped
+from napari_nucleus.inference.deferred_types import DeferredTypes
 from napari_nucleus.models import registry
 from napari_nucleus.models.checkpoints import save_checkpoint
 from napari_nucleus.results import export, open_result
@@ -251,4 +251,4 @@ def test_validation_scores_the_types(made: Tissue) -> None:
 
 def test_nowhere_to_keep_features_is_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"Cannot write .*absent"):
-        Untyped(tmp_path / "absent")
+        DeferredTypes(tmp_path / "absent")

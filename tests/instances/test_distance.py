@@ -131,7 +131,7 @@ def test_a_map_of_one_value(value):
     assert (labels > 0).all() == bool(value)
 
 
-def test_constants_are_the_defaults():
+def test_published_parameters_are_the_defaults():
     mask = VECTORS["c_dense_noisy_256_np"]
     np.testing.assert_array_equal(
         distance_instances(mask)[0], distance_instances(mask, **DISTANCE.published)[0]

@@ -184,7 +184,7 @@ def test_predicted_maps_are_probabilities_distances_and_types(model: HistoNeXt) 
     assert set(table["type"]) <= set(TYPES)
 
 
-def test_constants_of_the_model_reach_the_post_processing(model: HistoNeXt) -> None:
+def test_fitted_parameters_reach_the_post_processing(model: HistoNeXt) -> None:
     y, x = np.mgrid[:40, :40] - 19.5
     disc = x**2 + y**2 < 100
     maps = {

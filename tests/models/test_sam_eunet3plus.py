@@ -194,5 +194,5 @@ def test_training_embeds_each_view_once(
     assert all(images == 1 for images in encoded[2:])  # tiles
     assert len(list((tmp_path / "cache").glob("*/*"))) == 4
     found = load_checkpoint(best)
-    assert set(found.instances) == set(found.constants.published)
+    assert set(found.instances) == set(found.postprocessing.published)
     assert found.options["sam"]["kind"] == "vit_t"

@@ -398,7 +398,7 @@ def test_model_gets_a_name(start: Path) -> None:
 
 
 @pytest.mark.parametrize(("better", "kept"), [(True, 0.35), (False, 0.45)])
-def test_fitted_constants_are_kept_where_the_held_out_part_is_no_worse_for_them(
+def test_fitted_parameters_are_kept_where_the_held_out_part_is_no_worse_for_them(
     job: Retraining, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, better: bool, kept: float
 ) -> None:
     fitted_on: list[str] = []

@@ -54,7 +54,7 @@ class Tiny(NucleusModel):
         return maps
 
     find = Decoder.find
-    constants = Decoder.constants
+    postprocessing = Decoder.postprocessing
 
 
 def weights_of(out: Path) -> dict[str, Tensor]:

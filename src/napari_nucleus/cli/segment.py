@@ -9,6 +9,7 @@ import typer
 from napari_nucleus.cli.app import Device, Json, complain
 from napari_nucleus.cli.console import print_json, progress, say
 from napari_nucleus.errors import UserError
+from napari_nucleus.nucleus_types import UNTYPED
 from napari_nucleus.steps import run_to_end
 from napari_nucleus.weights.store import DEFAULT_MODEL
 
@@ -115,7 +116,7 @@ def _segment_one(
 
 def _counted(counts: dict[str, int]) -> str:
     """Return the counts in words."""
-    types = {name: count for name, count in counts.items() if name not in ("nuclei", "nucleus")}
+    types = {name: count for name, count in counts.items() if name not in ("nuclei", UNTYPED)}
     if not counts["nuclei"]:
         return "no nuclei found"
     listed = ", ".join(f"{count:,} {name}" for name, count in types.items())

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image
 
+from napari_nucleus.measure import DEFAULT_MPP
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -50,10 +52,10 @@ class Sample:
 
 
 def estimate_mpp(labels: np.ndarray, diameter_um: float = 7.5) -> float:
-    """Take the median nucleus for `diameter_um` wide; 0.25 where there is none."""
+    """Take the median nucleus for `diameter_um` wide; `DEFAULT_MPP` where there is none."""
     areas = np.bincount(labels.ravel())[1:]
     if not len(areas):
-        return 0.25
+        return DEFAULT_MPP
     return float(np.clip(diameter_um / np.sqrt(np.median(areas) * 4 / np.pi), 0.15, 1.0))
 
 

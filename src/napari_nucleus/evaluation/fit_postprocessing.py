@@ -43,12 +43,12 @@ def fit_parameters(model: NucleusModel, samples: Sequence[Sample]) -> Iterator[d
         return mean(map(mean, by_dataset.values()))
 
     try:
-        best: dict[str, Any] = {**model.constants.published, **before}
+        best: dict[str, Any] = {**model.postprocessing.published, **before}
         highest = quality(best)
         yield best
         for _ in range(_SWEEPS):
             last = best
-            for key, values in model.constants.choices.items():
+            for key, values in model.postprocessing.choices.items():
                 for value in values:
                     if value == best[key]:
                         continue

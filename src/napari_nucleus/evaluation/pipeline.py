@@ -11,7 +11,9 @@ import pandas as pd
 from napari_nucleus.datasets import Sample, Source, load_source, read_labels, read_types, type_index
 from napari_nucleus.errors import UserError
 from napari_nucleus.evaluation.report import report
+from napari_nucleus.measure import DEFAULT_MPP
 from napari_nucleus.metrics.aggregate import ImageScore, Nuclei, score_image
+from napari_nucleus.nucleus_types import UNTYPED
 from napari_nucleus.results import Result, open_result
 from napari_nucleus.slides import slide_from_arrays
 from napari_nucleus.steps import at_once
@@ -19,12 +21,6 @@ from napari_nucleus.weights.store import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from napari_nucleus.models import NucleusModel
-
-_MPP = 0.25
-"""µm/px of label images where nothing else is said: a 40x scan, as most annotated images are."""
-
-_UNTYPED = "nucleus"
-"""What nuclei are called by a model that knows no types."""
 
 
 class Marked(NamedTuple):
@@ -106,7 +102,7 @@ def evaluate_steps(
         sources = [_source(item, mpp, parts) for item in data]
         types, total, scores = _of_model(model, sources, device)
     elif pred is not None and truth is not None and not data and model is None:
-        types, total, scores = _of_folders(Path(pred), Path(truth), mpp or _MPP)
+        types, total, scores = _of_folders(Path(pred), Path(truth), mpp or DEFAULT_MPP)
     else:
         raise UserError("Give either a model and data, or predictions and their truth.")
     images: list[ImageScore] = []
@@ -203,7 +199,7 @@ def _files(folder: Path) -> dict[str, Path]:
 
 def _type_names(file: Path) -> set[str]:
     if file.suffix == ".nucleus":
-        return set(open_result(file).types) - {_UNTYPED}
+        return set(open_result(file).types) - {UNTYPED}
     table = file.with_suffix(".csv")
     return set(read_types(table)) if table.exists() else set()
 
@@ -220,4 +216,4 @@ def _of_result(result: Result) -> Marked:
     height, width = result.shape
     labels = result.read_labels(0, 0, width, height)
     types = result.table().set_index("label")["type"]
-    return Marked(labels, np.arange(labels.max() + 1), types[types != _UNTYPED])
+    return Marked(labels, np.arange(labels.max() + 1), types[types != UNTYPED])

@@ -73,7 +73,7 @@ def predict_maps(model: NucleusModel, samples: Iterable[Sample]) -> list[Maps]:
 def score_maps(
     model: NucleusModel, samples: Iterable[Sample], maps: Iterable[Maps], typed: bool = True
 ) -> list[ImageScore]:
-    """Turn the maps of samples into nuclei, by the model's constants, and score them.
+    """Turn the maps of samples into nuclei, by the model's post-processing, and score them.
 
     Parameters
     ----------

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from napari_nucleus.models import NucleusModel
 
 
-class Untyped:
+class DeferredTypes:
     """Nuclei and their features on disk, nameless and gone with the process.
 
     Centroids alone stay in memory: neighbours are looked for among all of them.

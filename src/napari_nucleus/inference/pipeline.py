@@ -10,12 +10,12 @@ import torch
 from shapely import Polygon
 
 from napari_nucleus.errors import UserError
-from napari_nucleus.inference.deferred_types import Untyped
+from napari_nucleus.inference.deferred_types import DeferredTypes
 from napari_nucleus.inference.stitching import Stitcher
 from napari_nucleus.models import NucleusModel
 from napari_nucleus.models.checkpoints import load_checkpoint
 from napari_nucleus.models.devices import pick_device
-from napari_nucleus.nucleus_types import type_colors
+from napari_nucleus.nucleus_types import UNTYPED, type_colors
 from napari_nucleus.results import Result, ResultWriter
 from napari_nucleus.slides import Slide, open_slide, slide_from_arrays
 from napari_nucleus.slides.tiles import Box, Grid, Tile, map_stride
@@ -136,19 +136,19 @@ def segment_steps(
         },
         "device": str(place),
     }
-    colors = type_colors(network.types or ["nucleus"])
+    colors = type_colors(network.types or [UNTYPED])
     with (
         ResultWriter(out, slide.shape, resolution, colors, run) as writer,
-        Untyped(writer.path.parent) as untyped,
+        DeferredTypes(writer.path.parent) as deferred,
     ):
         shape = None if outline is None else Polygon(outline).buffer(0)
-        stitcher = Stitcher(slide, grid, network, writer, untyped, resolution, shape)
+        stitcher = Stitcher(slide, grid, network, writer, deferred, resolution, shape)
         yield Progress(0, len(tiles), 0)
         for done, (piece, maps) in enumerate(_maps(slide, grid, tiles, network), 1):
             stitcher.add(piece, maps)
             if done < len(tiles):
                 yield Progress(done, len(tiles), stitcher.count)
-        for rows in untyped.typed(network):
+        for rows in deferred.typed(network):
             writer.append(rows)
         yield Progress(len(tiles), len(tiles), stitcher.count)
         return writer.finish(seconds={"total": round(time.perf_counter() - started, 2)})

@@ -5,7 +5,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from shapely import Polygon, contains_xy
 
-from napari_nucleus.inference.deferred_types import Untyped
+from napari_nucleus.inference.deferred_types import DeferredTypes
 from napari_nucleus.measure import measure
 from napari_nucleus.models import NucleusModel
 from napari_nucleus.results import ResultWriter
@@ -30,7 +30,7 @@ class Stitcher:
         grid: Grid,
         network: NucleusModel,
         writer: ResultWriter,
-        untyped: Untyped,
+        deferred: DeferredTypes,
         mpp: float,
         shape: Polygon | None,
     ) -> None:
@@ -38,7 +38,7 @@ class Stitcher:
         self.grid = grid
         self.network = network
         self.writer = writer
-        self.untyped = untyped
+        self.deferred = deferred
         self.mpp = mpp
         self.shape = shape
         self.count = 0
@@ -76,7 +76,7 @@ class Stitcher:
             self.writer.append(measured)
         else:
             centroids = self._on_slide(table, tile)[kept]
-            self.untyped.add(measured, centroids / self.grid.scale - 0.5, features[kept])
+            self.deferred.add(measured, centroids / self.grid.scale - 0.5, features[kept])
 
     def _inside(self, table: pd.DataFrame, tile: Tile) -> np.ndarray:
         """Tell which nuclei of a window are centred in the shape asked for."""

@@ -17,10 +17,10 @@ from napari_nucleus.instances.components import (
     without_doubtful,
     without_small,
 )
-from napari_nucleus.instances.constants import Constants
+from napari_nucleus.instances.parameters import PostprocessingParameters
 from napari_nucleus.instances.table import nucleus_table
 
-DISTANCE = Constants(
+DISTANCE = PostprocessingParameters(
     published={
         "np_threshold": 0.5,
         "marker_distance": 1.0,
@@ -34,7 +34,7 @@ DISTANCE = Constants(
         "min_probability": (0.0, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85),
     },
 )
-"""Constants of `distance_instances`."""
+"""Post-processing parameters of `distance_instances`."""
 
 _BORDER = 0.5
 """Probability from which on a pixel is the border between two nuclei."""

@@ -22,10 +22,10 @@ from napari_nucleus.instances.components import (
     without_doubtful,
     without_small,
 )
-from napari_nucleus.instances.constants import Constants
+from napari_nucleus.instances.parameters import PostprocessingParameters
 from napari_nucleus.instances.table import nucleus_table
 
-HOVER = Constants(
+HOVER = PostprocessingParameters(
     published={
         "np_threshold": 0.5,
         "marker_threshold": 0.4,
@@ -41,7 +41,7 @@ HOVER = Constants(
         "min_probability": (0.0, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85),
     },
 )
-"""Constants of `hover_instances`."""
+"""Post-processing parameters of `hover_instances`."""
 
 # The published smallest marker, px; away from the rim the opening leaves none as small.
 _MIN_MARKER = 10

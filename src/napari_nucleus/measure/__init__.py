@@ -7,8 +7,10 @@ from napari_nucleus.measure.nuclei import (
     measurement_columns,
 )
 from napari_nucleus.measure.runs import LabelRuns, label_runs
+from napari_nucleus.measure.units import DEFAULT_MPP
 
 __all__ = [
+    "DEFAULT_MPP",
     "POSITION_COLUMNS",
     "LabelRuns",
     "label_runs",

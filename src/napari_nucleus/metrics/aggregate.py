@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from napari_nucleus.measure import label_runs
+from napari_nucleus.measure import DEFAULT_MPP, label_runs
 from napari_nucleus.metrics.bootstrap import Floats, weighted_mean
 from napari_nucleus.metrics.segmentation import (
     Centroids,
@@ -22,9 +22,6 @@ from napari_nucleus.metrics.segmentation import (
     weighted_f1,
 )
 from napari_nucleus.nucleus_types import UNKNOWN
-
-# `metrics` pairs centroids within 12 px of this size: 3 µm.
-_PIXEL_UM = 0.25
 
 
 class Nuclei(NamedTuple):
@@ -87,7 +84,7 @@ def score_image(
     true: Nuclei,
     pred: Nuclei,
     types: int = 0,
-    mpp: float = _PIXEL_UM,
+    mpp: float = DEFAULT_MPP,
     ignored: np.ndarray | None = None,
     tissue: str = "",
 ) -> ImageScore:
@@ -123,7 +120,7 @@ def score_image(
         scores |= _score_pixels(true.labels[counts] > 0, pred.labels[counts] > 0)
         return ImageScore(dataset, name, tissue or dataset, scores, None)
     scores |= _score_pixel_types(true, pred, counts)
-    of_types = _score_types(true, pred, types, mpp / _PIXEL_UM)
+    of_types = _score_types(true, pred, types, mpp / DEFAULT_MPP)
     return ImageScore(dataset, name, tissue or dataset, scores, of_types)
 
 

@@ -17,11 +17,14 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import cdist
 
 from napari_nucleus.errors import UserError
+from napari_nucleus.measure import DEFAULT_MPP
 from napari_nucleus.metrics.bootstrap import Floats, ratio, weighted_mean
 from napari_nucleus.metrics.overlap import Ints, Overlap, label_maps
 
-# Centroids farther apart are not one nucleus; 3 µm at the 0.25 µm per pixel of HoVer-Net.
-RADIUS = 12
+MATCH_RADIUS_UM = 3.0
+"""Centroids that are farther apart do not belong to one nucleus, in µm."""
+
+_RADIUS = MATCH_RADIUS_UM / DEFAULT_MPP  # HoVer-Net's 12 px
 
 
 def score_pair(true: ArrayLike, pred: ArrayLike) -> dict[str, float]:
@@ -90,12 +93,12 @@ class Centroids(NamedTuple):
 
 
 def match_centroids(true: ArrayLike, pred: ArrayLike) -> Ints:
-    """Pair points one to one with the least total distance, then drop pairs above 12 px.
+    """Pair points one to one with the least total distance, up to `MATCH_RADIUS_UM`.
 
     Parameters
     ----------
     true, pred : (N, 2), (M, 2) array
-        Pixels.
+        Pixels of `DEFAULT_MPP`.
 
     Returns
     -------
@@ -104,7 +107,7 @@ def match_centroids(true: ArrayLike, pred: ArrayLike) -> Ints:
     """
     distance = cdist(true, pred)
     pairs = np.stack(linear_sum_assignment(distance), axis=1)
-    return pairs[distance[pairs[:, 0], pairs[:, 1]] <= RADIUS]
+    return pairs[distance[pairs[:, 0], pairs[:, 1]] <= _RADIUS]
 
 
 class TypeCounts(NamedTuple):

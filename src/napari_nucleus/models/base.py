@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from napari_nucleus.instances import Constants
+from napari_nucleus.instances import PostprocessingParameters
+from napari_nucleus.measure import DEFAULT_MPP
 from napari_nucleus.models.batch import Batch
 from napari_nucleus.models.devices import autocast_dtype
 from napari_nucleus.models.feature_cache import FeatureCache
@@ -34,10 +35,11 @@ class NucleusModel(nn.Module, ABC):
         Keyword arguments that rebuild the same architecture through `create_model`.
     mpp : float
         Micrometres per pixel that the network expects.
-    constants : ClassVar[Constants]
-        What its post-processing lets be set, of the class.
+    postprocessing : ClassVar[PostprocessingParameters]
+        Post-processing parameters that can be fitted, of the class.
     instances : dict of str to Any
-        Constants of the post-processing, fitted on validation images.
+        Post-processing parameters, fitted on validation images; those that are left out have
+        their published values.
     card : dict of str to Any
         Model card: data, licence, scores, version, command.
     sha256 : str
@@ -54,7 +56,7 @@ class NucleusModel(nn.Module, ABC):
     types: tuple[str, ...]
     options: dict[str, Any]
     mpp: float
-    constants: ClassVar[Constants]
+    postprocessing: ClassVar[PostprocessingParameters]
     instances: dict[str, Any]
     card: dict[str, Any]
     sha256: str
@@ -65,7 +67,7 @@ class NucleusModel(nn.Module, ABC):
         super().__init__()
         self.types = types
         self.options = options
-        self.mpp = 0.25
+        self.mpp = DEFAULT_MPP
         self.instances = {}
         self.card = {}
         self.sha256 = ""

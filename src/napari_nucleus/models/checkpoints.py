@@ -26,7 +26,7 @@ def save_checkpoint(path: Path, model: "NucleusModel") -> None:
     path : Path
         ``.safetensors`` file.
     model : NucleusModel
-        Its name, types, options, µm/px, post-processing constants and card go into the metadata.
+        Its name, types, options, µm/px, post-processing parameters and card go into the metadata.
 
     Raises
     ------

@@ -235,7 +235,7 @@ class HistoNeXt(NucleusModel):
 
     mean: Tensor
     std: Tensor
-    constants = HOVER
+    postprocessing = HOVER
 
     def __init__(
         self,

@@ -11,6 +11,7 @@ import numpy as np
 from scipy import ndimage
 
 from napari_nucleus.errors import UserError
+from napari_nucleus.measure import DEFAULT_MPP
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,9 +24,6 @@ WINDOW = 96.0
 Of 64, 96 and 128 µm the best for clicks: MobileSAM on 124 nuclei of TNBC and CoNSeP (40x) reaches a
 mean IoU of 0.69, 0.73 and 0.72 by a click on the centroid, of 0.80, 0.81 and 0.81 by a tight box.
 """
-
-_MPP = 0.25
-"""Taken where an image tells no µm/px: that of a 40x objective."""
 
 _MIN_AREA = 30
 _MAX_SHARE = 0.25
@@ -62,7 +60,7 @@ def window_around(
     >>> window_around(1000, 60, (2000, 2000), mpp=0.25)
     (slice(0, 384, None), slice(768, 1152, None))
     """
-    half = round(WINDOW / (mpp or _MPP) / 2)
+    half = round(WINDOW / (mpp or DEFAULT_MPP) / 2)
     rows, columns = (_span(at, size, half) for at, size in ((y, shape[0]), (x, shape[1])))
     return rows, columns
 

@@ -43,7 +43,7 @@ from napari_nucleus.training.split import count_images, count_tiles
 from napari_nucleus.weights.store import read_card
 
 _FIT = 200
-"""Nuclei to learn from with which the constants of the post-processing are fitted."""
+"""Nuclei to learn from with which the post-processing is fitted."""
 
 _FIT_PIXELS = 2**19
 """About the pixels that are enough for that."""
@@ -239,7 +239,7 @@ def _train(run: Run, validation: Sequence[Sample]) -> Generator[Update]:
 
 
 def _finish(folder: RunFolder, start: NucleusModel, material: Material) -> Generator[Update]:
-    """Fit the best model's constants, and compare it on old tissue."""
+    """Fit the best model's post-processing, and compare it on old tissue."""
     chosen = load_checkpoint(folder.best).to(next(start.parameters()).device)
     yield from _fit(chosen, material)
     yield Update()
@@ -253,7 +253,7 @@ def _finish(folder: RunFolder, start: NucleusModel, material: Material) -> Gener
 
 
 def _fit(model: NucleusModel, material: Material) -> Generator[Update]:
-    """Take constants that fit what was learned from, if the held-out part is no worse for them.
+    """Take post-processing parameters that fit what was learned from, if the held-out part is no worse for them.
 
     They are few, and a model that is half the old one has learned hardly anything by heart.
     """

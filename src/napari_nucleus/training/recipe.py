@@ -13,6 +13,7 @@ from pydantic.dataclasses import dataclass
 
 from napari_nucleus.datasets import Source
 from napari_nucleus.errors import UserError
+from napari_nucleus.measure import DEFAULT_MPP
 
 T = TypeVar("T")
 Count = Annotated[int, Field(gt=0)]
@@ -122,7 +123,7 @@ class Recipe:
     model: str = "histonext_atto"
     options: dict[str, Any] = field(default_factory=dict)
     types: tuple[str, ...] | None = None
-    mpp: Positive = 0.25
+    mpp: Positive = DEFAULT_MPP
     patch: Count = 192
     augment: Literal[
         "none", "basic", "moderate", "strong", "full", "msanet", "eunet3plus", "any_lab"

@@ -9,6 +9,7 @@ import numpy as np
 
 from napari_nucleus.datasets.formats.files import Layout
 from napari_nucleus.datasets.source import Source
+from napari_nucleus.measure import DEFAULT_MPP
 
 COMMON_TYPES = (
     "malignant_epithelial",
@@ -112,4 +113,4 @@ class Format:
     types: tuple[str, ...] = ()
     common: Mapping[str, str] = field(default_factory=dict)
     find_types: Callable[[Source, Layout], Iterable[str]] | None = None
-    mpp: float = 0.25
+    mpp: float = DEFAULT_MPP

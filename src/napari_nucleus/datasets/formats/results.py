@@ -9,14 +9,12 @@ import numpy as np
 from napari_nucleus.datasets.formats.base import AnnotatedImage, Format, Record
 from napari_nucleus.datasets.formats.files import Layout
 from napari_nucleus.datasets.source import Source
+from napari_nucleus.nucleus_types import UNTYPED
 from napari_nucleus.results import Result, open_result
 from napari_nucleus.results.journal.edit import Region
 from napari_nucleus.results.journal.reviewed import reviewed_regions
 from napari_nucleus.slides import Slide
 from napari_nucleus.slides.tiles import Box
-
-_UNTYPED = "nucleus"
-"""What nuclei are called by a model that knows no types."""
 
 
 def _results(layout: Layout) -> list[Path]:
@@ -58,13 +56,13 @@ def _read(
         unseen[box.y0 - frame.y0 : box.y1 - frame.y0, box.x0 - frame.x0 : box.x1 - frame.x0] = False
     labels = np.where(unseen, 0, result.read_labels(*place))
     table = result.table()
-    table = table[table["type"] != _UNTYPED]
+    table = table[table["type"] != UNTYPED]
     types = dict(zip(table["label"].tolist(), table["type"].tolist(), strict=True))
     return AnnotatedImage(slide.read(*place), labels, types, ignored=unseen, mpp=result.mpp)
 
 
 def _find_types(source: Source, layout: Layout) -> set[str]:
-    return {name for path in _results(layout) for name in open_result(path).types} - {_UNTYPED}
+    return {name for path in _results(layout) for name in open_result(path).types} - {UNTYPED}
 
 
 RESULT = Format(

@@ -70,7 +70,7 @@ class UNet3Plus(NucleusModel):
         Whether images are stain-normalised.
     """
 
-    constants = DISTANCE
+    postprocessing = DISTANCE
 
     def __init__(
         self,

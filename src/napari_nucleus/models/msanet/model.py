@@ -132,7 +132,7 @@ class MSANet(NucleusModel):
     mean: Tensor
     std: Tensor
     type_share: Tensor
-    constants = DISTANCE
+    postprocessing = DISTANCE
 
     def __init__(
         self,

@@ -1,11 +1,11 @@
-"""What can be set in a post-processing, as data, so that it can be fitted."""
+"""Parameters of a post-processing as data, so that they can be fitted."""
 
 from dataclasses import dataclass
 from typing import Any
 
 
 @dataclass(frozen=True)
-class Constants:
+class PostprocessingParameters:
     """Keyword arguments of a post-processing.
 
     Attributes
