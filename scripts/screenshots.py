@@ -125,7 +125,7 @@ def doubted(correcting: Correcting, results: Path) -> Iterator[tuple[Outline, st
         part = slice(y0, y1), slice(x0, x1)
         mask = labels[part] == label
         if not known[part][mask].any():
-            yield (mask, x0, y0), kind
+            yield Outline(mask, x0, y0), kind
 
 
 def show_train(viewer: Viewer, folder: Path) -> None:

@@ -9,7 +9,9 @@ from napari_nucleus.measure import label_runs
 def test_areas_boxes_and_centroids_are_those_of_regionprops(dtype: type) -> None:
     rng = np.random.default_rng(2)
     coarse = rng.integers(0, 60, (30, 41)) * 7
-    labels = np.kron(coarse * rng.integers(0, 2, coarse.shape), np.ones((3, 2), int)).astype(dtype)
+    labels: np.ndarray = np.kron(
+        coarse * rng.integers(0, 2, coarse.shape), np.ones((3, 2), int)
+    ).astype(dtype)
     runs = label_runs(labels)
     regions = regionprops(labels)
     assert runs.labels.tolist() == [one.label for one in regions]

@@ -77,7 +77,7 @@ class LabelRuns:
         (N,) ndarray of float64
             The sums.
         """
-        return np.bincount(self.nucleus, values, self.count)
+        return np.asarray(np.bincount(self.nucleus, values, self.count), float)
 
 
 def label_runs(labels: NDArray[np.integer]) -> LabelRuns:

@@ -79,7 +79,9 @@ class FeatureCache:
                 entries[i] = entry = [level[row].contiguous() for level in fresh]
                 self._write(keys[i], entry)
         levels = zip(*filter(None, entries), strict=True)
-        return [_laid_out(torch.stack(level).to(images.device)) for level in levels]
+        # a CPU's autocast cannot stack half precision, in which SAM's embedding comes
+        with torch.autocast(images.device.type, enabled=False):
+            return [_laid_out(torch.stack(level).to(images.device)) for level in levels]
 
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}.safetensors"

@@ -253,7 +253,7 @@ def _finish(folder: RunFolder, start: NucleusModel, material: Material) -> Gener
 
 
 def _fit(model: NucleusModel, material: Material) -> Generator[Update]:
-    """Take post-processing parameters that fit what was learned from, if the held-out part is no worse for them.
+    """Take post-processing parameters fitted to the training images, if validation is no worse.
 
     They are few, and a model that is half the old one has learned hardly anything by heart.
     """
