@@ -21,6 +21,8 @@ from typing import Any
 
 import numpy as np
 
+from napari_nucleus.edits import operations
+from napari_nucleus.edits.review_queue import uncertain_nuclei
 from napari_nucleus.edits.session import EditSession
 from napari_nucleus.measure import measure
 from napari_nucleus.results import ResultWriter, open_result
@@ -67,8 +69,8 @@ def timed(*calls: Callable[[], object]) -> np.ndarray:
 
 def corrections(
     session: EditSession, pitch: int, within: range
-) -> Iterator[tuple[str, Callable[[], object]]]:
-    """Yield corrections of nuclei drawn at random from rows and columns."""
+) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    """Yield operations, with their arguments, on nuclei drawn at random from rows and columns."""
     rng = np.random.default_rng(0)
     unit = pitch / 32
     for _ in range(REPEATS):
@@ -80,12 +82,12 @@ def corrections(
         square = np.ones((round(12 * unit),) * 2, bool)
         corner = x - len(square) // 2, y - len(square) // 2
         stroke = np.full((len(square), max(len(square) // 3, 1)), label)
-        yield "class change", partial(session.reclassify, [label], other)
-        yield "split", partial(session.split, line)
-        yield "merge", partial(session.merge, [label, session.next_label - 1])
-        yield "delete", partial(session.delete, [label])
-        yield "add", partial(session.add, square, *corner, "tumour")
-        yield "paint", partial(session.paint, *corner, stroke, "tumour")
+        yield "class change", (operations.reclassify, [label], other)
+        yield "split", (operations.split, line)
+        yield "merge", (operations.merge, [label, session.next_label - 1])
+        yield "delete", (operations.delete, [label])
+        yield "add", (operations.add, square, *corner, "tumour")
+        yield "paint", (operations.paint, *corner, stroke, "tumour")
 
 
 def report(times: dict[str, list[np.ndarray]], parts: tuple[str, ...]) -> None:
@@ -101,8 +103,8 @@ def without_window(path: Path, image: np.ndarray) -> None:
     """Time the core alone."""
     session = EditSession(path, slide_from_arrays([image], 0.25))
     times: dict[str, list[np.ndarray]] = defaultdict(list)
-    for name, correct in corrections(session, PITCH, range(1, SIDE - 1)):
-        times[name].append(timed(correct))
+    for name, correction in corrections(session, PITCH, range(1, SIDE - 1)):
+        times[name].append(timed(partial(session.apply, *correction)))
         times[f"undo {name}"].append(timed(session.undo))
         session.redo()
     report(times, ("done", "processor"))
@@ -110,11 +112,13 @@ def without_window(path: Path, image: np.ndarray) -> None:
     size = (path / "edits.jsonl").stat().st_size
     print(f"journal: {lines} lines, {size / lines:.0f} bytes each")
     for name, call in {
-        "all nuclei to one class": lambda: session.reclassify(session.table()["label"], "tumour"),
+        "all nuclei to one class": lambda: session.apply(
+            operations.reclassify, session.table()["label"], "tumour"
+        ),
         "undo of that": session.undo,
         "counts": session.counts,
         "table": session.table,
-        "next to check": session.next_to_check,
+        "uncertain nuclei": lambda: uncertain_nuclei(session.table(), session.checked),
         "save": session.save,
         "open after save": lambda: open_result(path),
     }.items():
@@ -147,10 +151,10 @@ def in_window(path: Path, image: np.ndarray, pitch: int) -> None:
     widget = CorrectWidget(viewer)
     viewer.window.add_dock_widget(widget)
     widget.start_button.click()
-    until(lambda: widget.desk)
-    assert widget.desk is not None
-    correcting = widget.desk.correcting
-    box = correcting.layers.box
+    until(lambda: widget.workspace)
+    assert widget.workspace is not None
+    controller = widget.workspace.controller
+    box = controller.layers.box
     print(f"{box.width} x {box.height} px are open")
     canvas = viewer.window._qt_viewer.canvas._scene_canvas
     drawings: list[object] = []
@@ -162,11 +166,11 @@ def in_window(path: Path, image: np.ndarray, pitch: int) -> None:
         until(lambda: drawings)
 
     times: dict[str, list[np.ndarray]] = defaultdict(list)
-    for name, correct in corrections(correcting.session, pitch, within):
-        times[name].append(timed(partial(correcting.do, correct), draw))
+    for name, correction in corrections(controller.session, pitch, within):
+        times[name].append(timed(partial(controller.apply, *correction), draw))
         assert not widget.status.text(), widget.status.text()
-        times[f"undo {name}"].append(timed(correcting.undo, draw))
-        correcting.redo()
+        times[f"undo {name}"].append(timed(controller.undo, draw))
+        controller.redo()
         draw()
     report(times, ("done", "processor", "drawn", "processor"))
     widget.finish()

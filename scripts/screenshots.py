@@ -17,6 +17,7 @@ from napari.viewer import Viewer
 from qtpy.QtCore import QDeadlineTimer
 from qtpy.QtWidgets import QWidget
 
+from napari_nucleus.edits import annotations
 from napari_nucleus.inference import segment
 from napari_nucleus.models.checkpoints import load_checkpoint
 from napari_nucleus.prompts.propose import Outline
@@ -24,7 +25,7 @@ from napari_nucleus.slides import open_slide
 from napari_nucleus.slides.tiles import Box
 from napari_nucleus.weights.store import DEFAULT_MODEL
 from napari_nucleus.widgets.correct import CorrectWidget
-from napari_nucleus.widgets.correct.controller import Correcting
+from napari_nucleus.widgets.correct.controller import Controller
 from napari_nucleus.widgets.correct.tools import Tool
 from napari_nucleus.widgets.shared.layers import image_layer
 from napari_nucleus.widgets.train import TrainWidget
@@ -69,12 +70,12 @@ def show_segment(viewer: Viewer, folder: Path) -> None:
     shoot(viewer, folder / "window.png")
 
 
-def surroundings(correcting: Correcting) -> Box | None:
+def surroundings(controller: Controller) -> Box | None:
     """Return a box around the nucleus that is checked; None if the view would leave the image."""
-    row = correcting.checked_row
+    row = controller.current_row
     assert row is not None
     box = Box(*(int(row[edge]) for edge in ("x0", "y0", "x1", "y1")))
-    height, width = correcting.session.shape
+    height, width = controller.session.shape
     margin = _VIEW // 2
     x, y = (box.x0 + box.x1) // 2, (box.y0 + box.y1) // 2
     there = margin < x < width - margin and margin < y < height - margin
@@ -86,40 +87,40 @@ def show_correct(viewer: Viewer, folder: Path, results: Path) -> None:
     widget = open_widget(viewer, "Correct nuclei")
     assert isinstance(widget, CorrectWidget)
     button(widget, "Start correcting").click()
-    wait_until(lambda: widget.desk is not None)
-    assert widget.desk is not None
-    correcting = widget.desk.correcting
-    widget.panel.check.check_button.click()
-    while (near := surroundings(correcting)) is None:
-        widget.panel.check.next_button.click()
-    correcting.do(correcting.session.mark_reviewed, (near.x0, near.y0, near.x1, near.y1))
+    wait_until(lambda: widget.workspace is not None)
+    assert widget.workspace is not None
+    controller = widget.workspace.controller
+    widget.panel.review.toggle_button.click()
+    while (near := surroundings(controller)) is None:
+        widget.panel.review.next_button.click()
+    controller.apply(annotations.mark_reviewed, (near.x0, near.y0, near.x1, near.y1))
     viewer.scene.camera.zoom = min(viewer.canvas.size) / (_VIEW * viewer.layers[0].scale[0])
     shoot(viewer, folder / "correct.png")
-    widget.panel.check.check_button.click()
+    widget.panel.review.toggle_button.click()
     widget.panel.tools.buttons[Tool.ADD].click()
     shoot(viewer, folder / "correct-add.png")
-    for outline, kind in doubted(correcting, results):
-        correcting.add(outline, kind)
-    height, width = correcting.session.shape
+    for outline, kind in doubted(controller, results):
+        controller.add(outline, kind)
+    height, width = controller.session.shape
     for y in (0, height // 2):
         for x in (0, width // 2):
             region = (x, y, x + width // 2, y + height // 2)
-            correcting.do(correcting.session.mark_reviewed, region)
+            controller.apply(annotations.mark_reviewed, region)
     widget.finish()
     wait_until(lambda: bool(widget.status.text()))
 
 
-def doubted(correcting: Correcting, results: Path) -> Iterator[tuple[Outline, str]]:
+def doubted(controller: Controller, results: Path) -> Iterator[tuple[Outline, str]]:
     """Yield nuclei, with their classes, that the model sees and leaves out, because it doubts them.
 
     A person would add most of them.
     """
     model = load_checkpoint(DEFAULT_MODEL)
     model.instances = {**model.instances, "min_probability": 0.0}
-    found = segment(correcting.session.slide, results / "doubted.nucleus", model)
+    found = segment(controller.session.slide, results / "doubted.nucleus", model)
     height, width = found.shape
     labels = found.read_labels(0, 0, width, height)
-    known = correcting.session.read_labels(0, 0, width, height)
+    known = controller.session.read_labels(0, 0, width, height)
     columns = found.table()[["label", "x0", "y0", "x1", "y1", "type"]]
     for label, x0, y0, x1, y1, kind in columns.itertuples(index=False, name=None):
         part = slice(y0, y1), slice(x0, x1)

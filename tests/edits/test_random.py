@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from napari_nucleus.edits import annotations, operations
 from napari_nucleus.edits.session import EditSession
 from napari_nucleus.errors import UserError
 from tests.edits.folder import Snapshot, check_same, open_session, snapshot, squares, write_result
@@ -46,45 +47,47 @@ class Hand:
         return int(self.rng.integers(-5, WIDTH + 5)), int(self.rng.integers(-5, HEIGHT + 5))
 
     def split(self) -> None:
-        self.session.split([self.point(), self.point(), self.point()])
+        self.session.apply(operations.split, [self.point(), self.point(), self.point()])
 
     def merge(self) -> None:
         near = self.session.rows(self.some(1)).iloc[0]
         x, y = near["centroid_x"], near["centroid_y"]
-        self.session.merge(self.session.along([(x, y), (x + 12, y), (x + 12, y + 12)]))
+        self.session.apply(
+            operations.merge, self.session.canvas.along([(x, y), (x + 12, y), (x + 12, y + 12)])
+        )
 
     def delete(self) -> None:
-        self.session.delete(self.some(2))
+        self.session.apply(operations.delete, self.some(2))
 
     def add(self) -> None:
         height, width = self.rng.integers(2, 20, 2)
         mask = self.rng.random((height, width)) < 0.8
-        self.session.add(mask, *self.point(), self.kind())
+        self.session.apply(operations.add, mask, *self.point(), self.kind())
 
     def paint(self) -> None:
         x, y = self.rng.integers(0, (WIDTH - 20, HEIGHT - 20)).tolist()
         labels = self.session.read_labels(x, y, 20, 20)
         height, width = self.rng.integers(1, 12, 2)
         labels[3 : 3 + height, 4 : 4 + width] = self.rng.choice([0, labels.max(), 999])
-        self.session.paint(x, y, labels, self.kind())
+        self.session.apply(operations.paint, x, y, labels, self.kind())
 
     def classify(self) -> None:
-        self.session.reclassify(self.some(9), self.kind())
+        self.session.apply(operations.reclassify, self.some(9), self.kind())
 
     def remove_type(self) -> None:
-        self.session.remove_type(self.kind())
+        self.session.apply(annotations.remove_type, self.kind())
 
     def rename(self) -> None:
-        self.session.rename_type(self.kind(), f"type {self.rng.integers(1000)}")
+        self.session.apply(annotations.rename_type, self.kind(), f"type {self.rng.integers(1000)}")
 
     def new_type(self) -> None:
-        self.session.add_type(f"type {self.rng.integers(1000)}")
+        self.session.apply(annotations.add_type, f"type {self.rng.integers(1000)}")
 
     def regions(self) -> None:
-        self.session.mark_reviewed((*self.point(), *self.point()))
+        self.session.apply(annotations.mark_reviewed, (*self.point(), *self.point()))
 
     def accept(self) -> None:
-        self.session.accept(self.some(3))
+        self.session.apply(operations.accept, self.some(3))
 
 
 def reopened(path: Path, cut: int = 0) -> Snapshot:

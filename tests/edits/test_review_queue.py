@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from napari_nucleus.edits.review_queue import next_to_check
+from napari_nucleus.edits.review_queue import uncertain_nuclei
 
 
 def nuclei(count: int = 200, seed: int = 0) -> pd.DataFrame:
@@ -35,7 +35,7 @@ def nuclei(count: int = 200, seed: int = 0) -> pd.DataFrame:
 def test_what_stands_out_comes_first(column: str, value: float, reason: str) -> None:
     table = nuclei()
     table.loc[100, column] = value  # a small one
-    first = next_to_check(table).iloc[0]
+    first = uncertain_nuclei(table).iloc[0]
     assert (first["label"], first["reason"]) == (101, reason)
     assert 0.5 < first["doubt"] <= 1
 
@@ -43,7 +43,7 @@ def test_what_stands_out_comes_first(column: str, value: float, reason: str) -> 
 def test_a_large_nucleus_of_a_large_type_is_no_outlier() -> None:
     table = nuclei()
     table.loc[101, "area_um2"] = 160.0
-    queue = next_to_check(table)
+    queue = uncertain_nuclei(table)
     assert queue["label"][0] != 102
     assert (queue.loc[queue["label"] == 102, "doubt"] < 0.1).all()
 
@@ -51,12 +51,12 @@ def test_a_large_nucleus_of_a_large_type_is_no_outlier() -> None:
 def test_a_solid_nucleus_gives_no_doubt_of_its_boundary() -> None:
     table = nuclei()
     table.loc[100, "solidity"] = 1.0
-    assert next_to_check(table).set_index("label").loc[101, "reason"] != "boundary"
+    assert uncertain_nuclei(table).set_index("label").loc[101, "reason"] != "boundary"
 
 
 def test_the_order_is_that_of_the_doubt() -> None:
     table = nuclei().assign(type_prob=np.linspace(0.5, 0.99, 200))
-    queue = next_to_check(table)
+    queue = uncertain_nuclei(table)
     assert queue["doubt"].is_monotonic_decreasing
     assert queue["doubt"].between(0, 1).all()
     assert set(queue["label"]) == set(table["label"])
@@ -65,12 +65,12 @@ def test_the_order_is_that_of_the_doubt() -> None:
 def test_what_was_seen_is_left_out() -> None:
     table = nuclei()
     table.loc[:9, "edited"] = True
-    queue = next_to_check(table, checked={11, 12, 999})
+    queue = uncertain_nuclei(table, checked={11, 12, 999})
     assert set(queue["label"]) == set(range(13, 201))
 
 
 def test_pixels_missing_probabilities_and_single_nuclei() -> None:
     table = nuclei(3).rename(columns={"area_um2": "area_px2"}).assign(type_prob=np.nan)
     table["type"] = ["a", "b", "c"]
-    assert next_to_check(table).empty  # nothing to compare them with
-    assert next_to_check(table[:0]).empty
+    assert uncertain_nuclei(table).empty  # nothing to compare them with
+    assert uncertain_nuclei(table[:0]).empty

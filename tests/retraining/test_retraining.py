@@ -13,6 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from napari_nucleus.datasets import Sample
+from napari_nucleus.edits import annotations
 from napari_nucleus.errors import UserError
 from napari_nucleus.models import NucleusModel, create_model, registry
 from napari_nucleus.models.checkpoints import load_checkpoint, save_checkpoint
@@ -291,7 +292,7 @@ def result(tmp_path: Path) -> Path:
 
 def test_data_of_all_kinds_go_together(result: Path, data: Path, tmp_path: Path) -> None:
     with open_session(result) as session:
-        session.mark_reviewed((0, 0, 240, 80))
+        session.apply(annotations.mark_reviewed, (0, 0, 240, 80))
         write_geojson(open_result(result), tmp_path / "export" / "b.geojson")
     pixels = picture(160, 240)
     Image.fromarray(pixels.read(0, 0, 240, 160)).save(tmp_path / "export" / "b.png")

@@ -105,7 +105,7 @@ def correct(widget: CorrectWidget) -> None:
     press(widget, Qt.Key.Key_2)
     lasso = [(-1, -1), (SIDE / 4, -1), (SIDE / 4, SIDE), (-1, SIDE)]
     drag(widget, lasso)
-    changed = session.inside(lasso)
+    changed = session.canvas.inside(lasso)
     assert len(changed) > 10
     assert set(session.rows(changed)["type"]) == {list(session.types)[1]}
 
@@ -119,7 +119,7 @@ def work_until_killed(file: Path, home: Path, answer: Connection) -> None:
     widget = open_widget(viewer, "Correct nuclei")
     assert isinstance(widget, CorrectWidget)
     widget.start_button.click()
-    wait_until(lambda: widget.desk is not None)
+    wait_until(lambda: widget.workspace is not None)
     session = session_of(widget)
     segmented = snapshot(session)
 

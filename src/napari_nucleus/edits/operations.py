@@ -82,7 +82,7 @@ def delete(canvas: Canvas, labels: Iterable[int]) -> Edit:
     return Edit("delete", canvas.erased(chosen), Change(rows, _none_of(rows)))
 
 
-def add(canvas: Canvas, mask: Mask, x: int, y: int, kind: str) -> Edit:
+def add(canvas: Canvas, mask: Mask, x: int, y: int, type_name: str) -> Edit:
     """Add a nucleus where no other is.
 
     Parameters
@@ -93,8 +93,8 @@ def add(canvas: Canvas, mask: Mask, x: int, y: int, kind: str) -> Edit:
         Bool (H, W), the nucleus; what lies outside of the image or in another nucleus is left
         out, and only the largest part that remains is taken.
     x, y : int
-        Place of its first pixel on level 0.
-    kind : str
+        Its first pixel on level 0.
+    type_name : str
         Its type.
 
     Raises
@@ -102,20 +102,18 @@ def add(canvas: Canvas, mask: Mask, x: int, y: int, kind: str) -> Edit:
     UserError
         If another nucleus lies there, or there is no such type.
     """
-    _check_type(canvas, kind)
+    _check_type(canvas, type_name)
     height, width = mask.shape
     box = Box(x, y, x + width, y + height).grown(0, within=canvas.extent)
     if box.width < 1 or box.height < 1:
-        raise UserError("There is no image: choose a place on it.")
+        raise UserError("The point lies outside the image: click on the image.")
     mask = mask[box.y0 - y : box.y1 - y, box.x0 - x : box.x1 - x]
     before = canvas.labels(box)
     after = np.where(free_part(before, mask), canvas.notes.next_label, before)
-    return Edit("add", *_reshaped(canvas, box, before, after, kind=kind))
+    return Edit("add", *_reshaped(canvas, box, before, after, type_name=type_name))
 
 
-def paint(
-    canvas: Canvas, x: int, y: int, labels: np.ndarray, kind: str
-) -> tuple[Edit | None, dict[int, int]]:
+def paint(canvas: Canvas, x: int, y: int, labels: np.ndarray, type_name: str) -> Edit | None:
     """Take in labels that were painted, erased or filled with other tools.
 
     Parameters
@@ -123,19 +121,17 @@ def paint(
     canvas : Canvas
         The result.
     x, y : int
-        Place of their first pixel on level 0.
+        Their first pixel on level 0.
     labels : (H, W) ndarray of int
         0 = background, as they are now. A number that was not among them is
         a new nucleus, unless it is that of one which lies right beside.
-    kind : str
+    type_name : str
         Type of new nuclei.
 
     Returns
     -------
-    edit
+    Edit or None
         None where nothing differs.
-    numbers
-        Label that was painted to the one that it became, for new nuclei.
 
     Raises
     ------
@@ -144,26 +140,26 @@ def paint(
     IndexError
         If the labels leave the image.
     """
-    _check_type(canvas, kind)
+    _check_type(canvas, type_name)
     height, width = labels.shape
     before = canvas.labels(Box(x, y, x + width, y + height))
     pixels = PixelChange.between(before, labels, x, y)
     if not len(pixels):
-        return None, {}
+        return None
     box = pixels.box
-    place = _within(box, Box(x, y, x + width, y + height))
-    painted, numbers = _numbered(canvas, box, before, labels[place])
-    changed = before[place] != painted
-    touched = np.union1d(before[place][changed], painted[changed])
+    part = _within(box, Box(x, y, x + width, y + height))
+    painted = _numbered(canvas, box, before, labels[part])
+    changed = before[part] != painted
+    touched = np.union1d(before[part][changed], painted[changed])
     touched = touched[canvas.table.known(touched)]
     whole = box.union(canvas.around(touched)) if len(touched) else box
     old = canvas.labels(whole)
     new = old.copy()
     new[_within(box, whole)] = painted
-    return Edit("paint", *_reshaped(canvas, whole, old, new, kind=kind)), numbers
+    return Edit("paint", *_reshaped(canvas, whole, old, new, type_name=type_name))
 
 
-def reclassify(canvas: Canvas, labels: Iterable[int], kind: str) -> Edit:
+def reclassify(canvas: Canvas, labels: Iterable[int], type_name: str) -> Edit:
     """Give nuclei a type, of which a person is sure.
 
     Raises
@@ -171,12 +167,12 @@ def reclassify(canvas: Canvas, labels: Iterable[int], kind: str) -> Edit:
     UserError
         If there is no such type.
     """
-    _check_type(canvas, kind)
+    _check_type(canvas, type_name)
     chosen = canvas.chosen(labels)
     before = canvas.table.rows(chosen, ("label", "type", "type_prob", "edited"))
     after = {
         "label": chosen,
-        "type": np.full(len(chosen), kind, object),
+        "type": np.full(len(chosen), type_name, object),
         "type_prob": np.ones(len(chosen)),
         "edited": np.ones(len(chosen), bool),
     }
@@ -195,7 +191,7 @@ def _reshaped(
     before: np.ndarray,
     after: np.ndarray,
     parents: Mapping[int, int] | None = None,
-    kind: str = "",
+    type_name: str = "",
 ) -> tuple[PixelChange, Change[Rows]]:
     """Return what changes in labels and table.
 
@@ -204,12 +200,12 @@ def _reshaped(
     canvas : Canvas
         The result.
     box : Box
-        A place that holds all of every nucleus which differs.
+        Box that holds every nucleus which differs.
     before, after : (H, W) ndarray of int32
         Its labels.
     parents : mapping of int to int or None
         New label to that of the nucleus whose type it inherits.
-    kind : str
+    type_name : str
         Type of other new nuclei.
     """
     changed = before != after
@@ -222,7 +218,7 @@ def _reshaped(
     source = np.array([(parents or {}).get(label, label) for label in labels.tolist()], np.int64)
     known = canvas.table.known(source)
     inherited = canvas.table.rows(source[known], ("type", "type_prob"))
-    rows["type"] = np.full(len(labels), kind, object)
+    rows["type"] = np.full(len(labels), type_name, object)
     rows["type_prob"] = np.ones(len(labels))
     for name, values in inherited.items():
         rows[name][known] = values
@@ -231,36 +227,34 @@ def _reshaped(
     return PixelChange.between(before, after, box.x0, box.y0), Change(gone, rows)
 
 
-def _numbered(
-    canvas: Canvas, box: Box, before: np.ndarray, painted: np.ndarray
-) -> tuple[np.ndarray, dict[int, int]]:
-    """Give new nuclei labels of their own; return the int32 labels and which became which.
+def _numbered(canvas: Canvas, box: Box, before: np.ndarray, painted: np.ndarray) -> np.ndarray:
+    """Return painted int32 labels in which new nuclei have labels of their own.
 
     `before` is all that was given, `painted` what lies in the box around all differences.
     """
-    numbers: dict[int, int] = {}
+    next_label = canvas.notes.next_label
     labels = painted.copy()
     for label in np.setdiff1d(painted, before).tolist():
         mask = painted == label
-        place = PixelChange.between(np.zeros_like(mask), mask, box.x0, box.y0).box
-        if label and not _reaches(canvas, label, place):
-            numbers[label] = canvas.notes.next_label + len(numbers)
-            labels[mask] = numbers[label]
-    return labels.astype(np.int32), numbers
+        around = PixelChange.between(np.zeros_like(mask), mask, box.x0, box.y0).box
+        if label and not _reaches(canvas, label, around):
+            labels[mask] = next_label
+            next_label += 1
+    return labels.astype(np.int32)
 
 
-def _reaches(canvas: Canvas, label: int, place: Box) -> bool:
-    """Tell whether there is such a nucleus and its box touches a place."""
+def _reaches(canvas: Canvas, label: int, box: Box) -> bool:
+    """Tell whether there is such a nucleus and its box touches another."""
     labels = np.array([label])
     if not canvas.table.known(labels).all():
         return False
-    shared = canvas.around(labels).grown(1, within=canvas.extent).grown(0, within=place)
+    shared = canvas.around(labels).grown(1, within=canvas.extent).grown(0, within=box)
     return shared.width > 0 and shared.height > 0
 
 
-def _check_type(canvas: Canvas, kind: str) -> None:
-    if kind not in canvas.notes.types:
-        raise UserError(f"There is no class {kind!r}: add it first.")
+def _check_type(canvas: Canvas, type_name: str) -> None:
+    if type_name not in canvas.notes.types:
+        raise UserError(f"There is no class {type_name!r}: add it first.")
 
 
 def _within(box: Box, whole: Box) -> tuple[slice, slice]:

@@ -12,7 +12,7 @@ _HALF = 4.0
 _MAD = 1.4826
 
 
-def next_to_check(table: pd.DataFrame, checked: Collection[int] = ()) -> pd.DataFrame:
+def uncertain_nuclei(table: pd.DataFrame, checked: Collection[int] = ()) -> pd.DataFrame:
     """Order nuclei by the doubt that there is about them.
 
     Three doubts of 0 to 1 are looked at, and the greatest counts: of the class (what the chosen

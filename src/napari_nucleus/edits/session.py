@@ -5,15 +5,12 @@ from dataclasses import dataclass
 from functools import reduce
 from os import PathLike
 from pathlib import Path
-from typing import Self
+from typing import Concatenate, Literal, ParamSpec, Self
 
 import numpy as np
 import pandas as pd
 
-from napari_nucleus.edits import annotations, operations
-from napari_nucleus.edits.canvas import Canvas, Points
-from napari_nucleus.edits.review_queue import next_to_check
-from napari_nucleus.edits.shapes import Mask
+from napari_nucleus.edits.canvas import Canvas
 from napari_nucleus.errors import UserError
 from napari_nucleus.files import write_errors
 from napari_nucleus.results import open_result
@@ -29,10 +26,12 @@ from napari_nucleus.results.labels import open_labels
 from napari_nucleus.slides import Slide
 from napari_nucleus.slides.tiles import Box
 
+P = ParamSpec("P")
+
 
 @dataclass(frozen=True)
 class Changed:
-    """What is to be shown anew.
+    """Parts of a result that an edit changed.
 
     Attributes
     ----------
@@ -55,23 +54,25 @@ class Changed:
 class EditSession:
     """A result that is open for correction, in one window at a time.
 
-    A change is in the journal, and so on the disk, when the method that makes it returns. The
-    table is written by `save` and `close`; until then the journal knows better, and whoever opens
-    the result sees what it knows. As a context manager it closes itself.
+    All corrections go through `apply`. The table is written by `save` and `close`; until then the
+    journal is ahead of it, and whoever opens the result sees both. As a context manager it closes
+    itself.
 
     Attributes
     ----------
     path : str or path
         The result folder.
     slide : Slide or None
-        Its image.
-    mpp
-        µm per level-0 pixel, None where not known.
-    warning
-        What the user should know about the journal or the image, empty if nothing.
-    read_only
-        Why nothing can be changed, empty if it can.
-    changed
+        Its image, which may be in another file now; None opens the file that it was made from.
+    canvas : Canvas
+        Labels, table and image, on which operations work; only to be read.
+    mpp : float or None
+        µm per level-0 pixel, None if unknown.
+    warning : str
+        Warning about the journal or the image, empty if there is none.
+    read_only : str
+        Reason why nothing can be changed, empty if it can.
+    changed : list of callable
         Functions that are called with `Changed` after every change.
 
     Parameters
@@ -128,7 +129,7 @@ class EditSession:
             with write_errors(self.path):
                 settle(self.path, self._history)
         levels = open_labels(self.path / "labels.zarr", writable)
-        self._canvas = Canvas(state, levels, self.slide, self.mpp)
+        self.canvas = Canvas(state, levels, self.slide, self.mpp)
         if self._journal.last < state.notes.saved:
             self.warning = (
                 f"{self.path.name}/edits.jsonl was cut: all corrections are here, but those made "
@@ -189,91 +190,45 @@ class EditSession:
         IndexError
             If it leaves the image.
         """
-        labels = self._canvas.labels(Box(x, y, x + width, y + height))
+        labels = self.canvas.labels(Box(x, y, x + width, y + height))
         if self._unwritten is not None:
             self._unwritten.draw(labels, x, y)
         return labels
 
-    def along(self, line: Points) -> list[int]:
-        """Return the labels of all nuclei that a line touches."""
-        return self._canvas.along(line).tolist()
+    def apply(
+        self,
+        operation: Callable[Concatenate[Canvas, P], Edit | None],
+        *arguments: P.args,
+        **options: P.kwargs,
+    ) -> None:
+        """Correct the result; the change is in the journal, and so on the disk, on return.
 
-    def inside(self, polygon: Points) -> list[int]:
-        """Return the labels of all nuclei centred in a polygon."""
-        return self._canvas.inside(polygon).tolist()
+        Parameters
+        ----------
+        operation : callable
+            A function of `operations` or `annotations`: takes the canvas, then the arguments, and
+            returns the edit to make, None for none.
+        *arguments, **options
+            What it takes after the canvas.
 
-    def next_to_check(self) -> pd.DataFrame:
-        """Return the nuclei that nobody has looked at, the most doubtful first (`queue`)."""
-        return next_to_check(self.table(), self._state.notes.checked)
+        Raises
+        ------
+        UserError
+            If the operation refuses, or the result is read only or cannot be written.
 
-    # Nuclei (see `operations`)
+        Examples
+        --------
+        Give two nuclei another class, and take that back::
 
-    def paint(self, x: int, y: int, labels: np.ndarray, kind: str) -> dict[int, int]:
-        """Take in labels that were painted, erased or filled; new nuclei are of type `kind`.
-
-        Returns
-        -------
-        dict
-            Label that was painted to the one that it became, for new nuclei.
+            with EditSession("slide.nucleus") as session:
+                session.apply(operations.reclassify, [3, 7], "epithelial")
+                session.undo()
         """
         self._prepare()
-        edit, numbers = operations.paint(self._canvas, x, y, labels, kind)
+        edit = operation(self.canvas, *arguments, **options)
         if edit is not None:
             self._record(edit.to_json())
-            self._apply(edit)
-        return numbers
-
-    def split(self, line: Points) -> None:
-        """Part the nuclei that a line crosses."""
-        self._do(operations.split, line)
-
-    def merge(self, labels: Iterable[int]) -> None:
-        """Make one nucleus of several that touch, or nearly."""
-        self._do(operations.merge, labels)
-
-    def delete(self, labels: Iterable[int]) -> None:
-        """Remove nuclei."""
-        self._do(operations.delete, labels)
-
-    def add(self, mask: Mask, x: int, y: int, kind: str) -> None:
-        """Add a nucleus where none is, its first pixel at (x, y)."""
-        self._do(operations.add, mask, x, y, kind)
-
-    def reclassify(self, labels: Iterable[int], kind: str) -> None:
-        """Give nuclei another type."""
-        self._do(operations.reclassify, labels, kind)
-
-    def accept(self, labels: Iterable[int]) -> None:
-        """Mark nuclei as checked and right."""
-        self._do(operations.accept, labels)
-
-    # Types and regions (see `notes_edits`)
-
-    def add_type(self, name: str, color: str | None = None) -> None:
-        """Add a type, in a colour of its own if none is given."""
-        self._do(annotations.add_type, name, color)
-
-    def rename_type(self, name: str, new: str) -> None:
-        """Rename a type."""
-        self._do(annotations.rename_type, name, new)
-
-    def recolor_type(self, name: str, color: str) -> None:
-        """Give a type another colour."""
-        self._do(annotations.recolor_type, name, color)
-
-    def remove_type(self, name: str) -> None:
-        """Remove a type that no nucleus has."""
-        self._do(annotations.remove_type, name)
-
-    def mark_reviewed(self, region: Region) -> None:
-        """Mark a region as one in which every nucleus has been seen."""
-        self._do(annotations.mark_reviewed, region)
-
-    def unmark_reviewed(self, x: float, y: float) -> None:
-        """Take the mark off the region at a point."""
-        self._do(annotations.unmark_reviewed, x, y)
-
-    # Back and forth
+            self._follow(edit)
 
     @property
     def can_undo(self) -> str:
@@ -288,13 +243,11 @@ class EditSession:
     def undo(self) -> None:
         """Take the last change back, whenever it was made; without effect if there is none."""
         if self._history.done:
-            self._prepare()
             self._step("undo", self._history.done[-1])
 
     def redo(self) -> None:
         """Make the change again that was undone last; without effect if there is none."""
         if self._history.undone:
-            self._prepare()
             self._step("redo", self._history.undone[-1])
 
     def save(self) -> None:
@@ -331,7 +284,7 @@ class EditSession:
 
     @property
     def _state(self) -> State:
-        return self._canvas.state
+        return self.canvas.state
 
     def _prepare(self) -> None:
         """Make sure that what comes next can be done."""
@@ -339,24 +292,18 @@ class EditSession:
             raise UserError(f"Nothing can be changed: {self.read_only}")
         self._write_pending()
 
-    def _do(self, operation: Callable[..., Edit | None], *arguments: object) -> None:
+    def _step(self, way: Literal["undo", "redo"], recorded: Recorded) -> None:
         self._prepare()
-        edit = operation(self._canvas, *arguments)
-        if edit is not None:
-            self._record(edit.to_json())
-            self._apply(edit)
-
-    def _step(self, word: str, recorded: Recorded) -> None:
         edit = recorded.edit()
-        self._record([{word: recorded.number}])
-        self._apply(edit if word == "redo" else edit.inverse())
+        self._record([{way: recorded.number}])
+        self._follow(edit if way == "redo" else edit.inverse())
 
     def _record(self, lines: list[Line]) -> None:
         for line in self._journal.append(lines, self._line + 1):
             self._history.take(line)
         self._line = self._journal.last
 
-    def _apply(self, edit: Edit) -> None:
+    def _follow(self, edit: Edit) -> None:
         """Follow the journal, in this order: should the labels fail, all else is right."""
         news = self._news(edit)
         self._state.apply(edit)
@@ -370,7 +317,7 @@ class EditSession:
     def _write_pending(self) -> None:
         if self._unwritten is not None:
             with write_errors(self.path):
-                self._unwritten.write(self._canvas.levels)
+                self._unwritten.write(self.canvas.levels)
             self._unwritten = None
 
     def _news(self, edit: Edit) -> Changed:
@@ -380,7 +327,7 @@ class EditSession:
         boxes = [] if edit.pixels is None else [edit.pixels.box]
         known = labels[self._state.table.known(labels)]
         if len(known):
-            boxes.append(self._canvas.around(known))
+            boxes.append(self.canvas.around(known))
         return Changed(
             reduce(Box.union, boxes) if boxes else None,
             labels.astype(np.int64),

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import zarr
 
+from napari_nucleus.edits import annotations, operations
 from napari_nucleus.edits.session import EditSession
 from napari_nucleus.errors import UserError
 from napari_nucleus.results import ResultWriter, open_result
@@ -26,12 +27,14 @@ ROOT = Path(__file__).parents[3]
 def edit(session: EditSession, steps: int = 7) -> None:
     """Make the first of seven changes; the first, third, sixth and last write labels."""
     changes = [
-        lambda: session.split([(22, 0), (22, 40)]),
-        lambda: session.rename_type("other", "rest"),
-        lambda: session.delete([60, 129, 130]),  # 129 and 130 lie across the border of the chunks
-        lambda: session.mark_reviewed((0, 0, 50, 50)),
-        lambda: session.reclassify([1, 2], "spindle"),
-        lambda: session.add(np.ones((5, 5), bool), 14, 14, "rest"),
+        lambda: session.apply(operations.split, [(22, 0), (22, 40)]),
+        lambda: session.apply(annotations.rename_type, "other", "rest"),
+        lambda: session.apply(
+            operations.delete, [60, 129, 130]
+        ),  # 129 and 130 lie across the border of the chunks
+        lambda: session.apply(annotations.mark_reviewed, (0, 0, 50, 50)),
+        lambda: session.apply(operations.reclassify, [1, 2], "spindle"),
+        lambda: session.apply(operations.add, np.ones((5, 5), bool), 14, 14, "rest"),
         session.undo,
     ]
     for change in changes[:steps]:
@@ -89,7 +92,7 @@ def test_undo_across_a_save(path: Path) -> None:
 CRASH = """
 import os, signal, sys
 from pathlib import Path
-from napari_nucleus.edits.pixels import PixelChange
+from napari_nucleus.results.journal.pixels import PixelChange
 from tests.edits.folder import open_session
 from tests.results.journal.test_recovery import edit
 
@@ -142,7 +145,7 @@ def test_the_end_of_the_journal_is_cut(path: Path, length: int, saved: bool) -> 
     with open_session(path) as session:
         edit(session, 5)
         before = snapshot(session)
-        session.split([(38, 0), (38, 15)])
+        session.apply(operations.split, [(38, 0), (38, 15)])
         after = snapshot(session)
         if saved:
             session.save()
@@ -154,7 +157,7 @@ def test_the_end_of_the_journal_is_cut(path: Path, length: int, saved: bool) -> 
             check_same(snapshot(session), after._replace(undo=""))
         else:
             check_same(snapshot(session), before)
-        session.delete([5])
+        session.apply(operations.delete, [5])
         now = snapshot(session)
         session.undo()
         session.redo()
@@ -170,7 +173,7 @@ def test_a_step_back_or_forth_is_cut(path: Path, word: str) -> None:
     """Several were undone, so the labels differ from what the lines before say."""
     with open_session(path) as session:
         for x in (6, 22, 38):
-            session.split([(x, 0), (x, 15)])
+            session.apply(operations.split, [(x, 0), (x, 15)])
         session.undo()
         if word == "redo":
             session.undo()
@@ -189,9 +192,8 @@ def test_replay_is_idempotent(path: Path) -> None:
         edit(session, 4)
         session.save()
         early = pq.read_schema(path / "nuclei.parquet").metadata
-        edit_more = [lambda: session.delete([7]), lambda: session.split([(38, 0), (38, 15)])]
-        for change in edit_more:
-            change()
+        session.apply(operations.delete, [7])
+        session.apply(operations.split, [(38, 0), (38, 15)])
         session.undo()
         expected = snapshot(session)
     table = pq.read_table(path / "nuclei.parquet").replace_schema_metadata(early)
@@ -202,21 +204,25 @@ def test_replay_is_idempotent(path: Path) -> None:
 
 def test_a_second_window_reads_only(path: Path) -> None:
     with open_session(path) as first:
-        first.delete([1])
+        first.apply(operations.delete, [1])
         second = open_session(path)
         assert "another window" in second.read_only
         check_same(snapshot(second), snapshot(first))
-        for change in (lambda: second.delete([2]), lambda: second.add_type("new"), second.undo):
+        for change in (
+            lambda: second.apply(operations.delete, [2]),
+            lambda: second.apply(annotations.add_type, "new"),
+            second.undo,
+        ):
             with pytest.raises(UserError, match="another window"):
                 change()
         second.close()
-        first.delete([2])  # the second has not let the lock go
+        first.apply(operations.delete, [2])  # the second has not let the lock go
         assert open_session(path).read_only
     with open_session(path) as third:
         assert not third.read_only
         assert third.counts()["nuclei"] == LABELS.max() - 2
     with pytest.raises(UserError, match="is closed"):
-        third.delete([3])
+        third.apply(operations.delete, [3])
 
 
 def test_a_folder_that_cannot_be_written_to(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,13 +255,13 @@ def test_a_disk_that_is_full_for_a_while(path: Path, monkeypatch: pytest.MonkeyP
         with monkeypatch.context() as patch:
             patch.setattr(zarr.Array, "__setitem__", fail)
             with pytest.raises(UserError, match="No space left"):
-                session.delete([9])
+                session.apply(operations.delete, [9])
             assert not (session.read_labels(0, 0, *LABELS.shape[::-1]) == 9).any()
             with pytest.raises(UserError, match="No space left"):
-                session.delete([10])
+                session.apply(operations.delete, [10])
             with pytest.raises(UserError, match="No space left"):
                 session.save()
-        session.delete([10])
+        session.apply(operations.delete, [10])
         assert not np.isin([9, 10], session.read_labels(0, 0, *LABELS.shape[::-1])).any()
         session.undo()
         session.undo()
@@ -290,7 +296,7 @@ def test_the_journal_was_thrown_away(path: Path) -> None:
     with open_session(path) as session:
         assert "cannot be undone" in session.warning
         check_same(snapshot(session), expected._replace(undo=""))
-        session.delete([7])
+        session.apply(operations.delete, [7])
         expected = snapshot(session)
     assert reviewed_regions(path) == [(0, 0, 50, 50)]
     with open_session(path) as session:

@@ -21,7 +21,7 @@ from qtpy.QtWidgets import QApplication, QWidget
 from napari_nucleus.edits.session import EditSession
 from napari_nucleus.results import open_result
 from napari_nucleus.widgets.correct import CorrectWidget
-from napari_nucleus.widgets.correct.controller import Correcting
+from napari_nucleus.widgets.correct.controller import Controller
 
 Points = Sequence[tuple[float, float]]
 
@@ -37,10 +37,10 @@ def start(widget: CorrectWidget, qtbot: QtBot) -> None:
         widget.start_button.click()
 
 
-def at_work(widget: CorrectWidget) -> Correcting:
+def at_work(widget: CorrectWidget) -> Controller:
     """Return what is being corrected."""
-    assert widget.desk is not None
-    return widget.desk.correcting
+    assert widget.workspace is not None
+    return widget.workspace.controller
 
 
 def session_of(widget: CorrectWidget) -> EditSession:

@@ -15,6 +15,7 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog
 
+from napari_nucleus.edits import annotations, operations
 from napari_nucleus.edits.session import EditSession
 from napari_nucleus.inference import segment
 from napari_nucleus.results import open_result
@@ -44,7 +45,7 @@ def test_without_a_result_it_says_what_to_do(viewer: Viewer, qtbot: QtBot, told:
     start(widget, qtbot)
     (message,) = told()
     assert "segment an image" in message
-    assert widget.desk is None
+    assert widget.workspace is None
 
 
 def test_a_second_window_is_read_only_and_says_so(
@@ -60,7 +61,7 @@ def test_a_second_window_is_read_only_and_says_so(
         press(closed, Qt.Key.Key_D)
         click(closed, row)
         np.testing.assert_array_equal(nuclei.data, before)
-        first.delete([row["label"]])  # not disturbed
+        first.apply(operations.delete, [row["label"]])  # not disturbed
         closed.start_button.click()
     assert nuclei.editable
     start(closed, qtbot)  # now it is the only one, and sees what the other has done
@@ -124,7 +125,7 @@ def test_another_result_in_the_layer_is_no_correction(
     path = session_of(widget).path
     again = segment(slide, tmp_path / "again.nucleus", Decoder(), region=(0, 0, 100, 100))
     renew(nuclei, nuclei_layers(again, placement_of(nuclei))[0])
-    assert widget.desk is None
+    assert widget.workspace is None
     assert (path / "edits.jsonl").stat().st_size == 0
     np.testing.assert_array_equal(nuclei.data, again.read_labels(0, 0, *slide.shape[::-1]))
 
@@ -133,7 +134,7 @@ def test_a_layer_that_is_removed_ends_the_correction(
     widget: CorrectWidget, viewer: Viewer, nuclei: Labels, folder: Path, slide: Slide
 ) -> None:
     viewer.layers.remove(nuclei)
-    assert widget.desk is None
+    assert widget.workspace is None
     assert [layer.name for layer in viewer.layers] == ["made", "classes"]
     with EditSession(folder, slide) as session:
         assert not session.read_only
@@ -171,7 +172,7 @@ def test_an_image_that_moved_is_asked_for_once(
     monkeypatch.setattr(QFileDialog, "getOpenFileName", choose)
     for _ in range(2):
         start(widget, qtbot)
-        assert widget.desk is not None
+        assert widget.workspace is not None
         widget.finish()
     assert asked == ["Where is the image of made.nucleus?"]
     shown = viewer.layers["made"]
@@ -190,7 +191,7 @@ def test_an_image_that_is_not_found_is_one_line(
     start(widget, qtbot)
     assert "put the image back" in told()[-1]
     assert widget.start_button.isEnabled()
-    assert widget.desk is None
+    assert widget.workspace is None
 
 
 def test_closing_saves(
@@ -211,9 +212,9 @@ def test_closing_saves(
 
 def _correct_and_die(folder: Path) -> None:
     session = open_session(folder, None)
-    session.delete([3])
-    session.reclassify([4], "pale")
-    session.mark_reviewed((10, 10, 60, 60))
+    session.apply(operations.delete, [3])
+    session.apply(operations.reclassify, [4], "pale")
+    session.apply(annotations.mark_reviewed, (10, 10, 60, 60))
     os._exit(1)
 
 

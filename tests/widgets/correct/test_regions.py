@@ -158,11 +158,11 @@ def test_a_nucleus_to_check_opens_its_surroundings(
     regions = set()
     press(widget, Qt.Key.Key_N)
     for _ in range(12):
-        correcting = at_work(widget)
-        assert correcting.queue is not None
-        assert correcting.queue.current is not None
-        box = correcting.layers.box
-        row = session_of(widget).rows([correcting.queue.current.label]).iloc[0]
+        controller = at_work(widget)
+        assert controller.queue is not None
+        assert controller.queue.current is not None
+        box = controller.layers.box
+        row = session_of(widget).rows([controller.queue.current.label]).iloc[0]
         assert Box(*(int(row[e]) for e in ("x0", "y0", "x1", "y1"))).grown(0, within=box) == Box(
             *(int(row[e]) for e in ("x0", "y0", "x1", "y1"))
         )
@@ -183,7 +183,7 @@ def test_too_large_a_region_says_what_to_do(
     start(widget, qtbot)
     (message,) = told()
     assert message.startswith("1,100 × 300 pixels are too many")
-    assert widget.desk is None
+    assert widget.workspace is None
     look_at(viewer, large, 500, 150, 80)
     start(widget, qtbot)  # the failure has kept nothing open
     assert not session_of(widget).read_only

@@ -1,11 +1,13 @@
 """From one doubtful nucleus to the next, by keys."""
 
+import pandas as pd
 from napari.layers import Labels
 from napari.viewer import Viewer
 from qtpy.QtCore import Qt
 
+from napari_nucleus.edits.review_queue import uncertain_nuclei
 from napari_nucleus.widgets.correct import CorrectWidget
-from napari_nucleus.widgets.correct.review_queue import Doubt
+from napari_nucleus.widgets.correct.review_queue import UncertainNucleus
 from tests.widgets.correct.hands import (
     at_work,
     check_shown,
@@ -17,25 +19,30 @@ from tests.widgets.correct.hands import (
 )
 
 
-def current(widget: CorrectWidget) -> Doubt:
+def current(widget: CorrectWidget) -> UncertainNucleus:
     queue = at_work(widget).queue
     assert queue is not None
     assert queue.current is not None
     return queue.current
 
 
+def to_review(widget: CorrectWidget) -> pd.DataFrame:
+    session = session_of(widget)
+    return uncertain_nuclei(session.table(), session.checked)
+
+
 def test_keys_go_through_the_queue(widget: CorrectWidget, viewer: Viewer, nuclei: Labels) -> None:
     session = session_of(widget)
-    expected = session.next_to_check()["label"].tolist()
+    expected = to_review(widget)["label"].tolist()
     press(widget, Qt.Key.Key_N)
-    assert widget.panel.check.check_button.isChecked()
+    assert widget.panel.review.toggle_button.isChecked()
     assert current(widget).label == expected[0]
     first = row_of(widget, expected[0])
     y, x = nuclei.world_to_data(viewer.scene.camera.center)
     assert abs(x - (first["x0"] + first["x1"] - 1) / 2) < 1e-6
     assert abs(y - (first["y0"] + first["y1"] - 1) / 2) < 1e-6
     assert len(viewer.layers["drawing"].data) == 1  # the frame around it
-    assert widget.panel.check.text.text().startswith(f"1 of {len(expected)}: {first['type']}, ")
+    assert widget.panel.review.text.text().startswith(f"1 of {len(expected)}: {first['type']}, ")
 
     press(widget, Qt.Key.Key_Y)
     assert current(widget).label == expected[1]
@@ -53,30 +60,30 @@ def test_keys_go_through_the_queue(widget: CorrectWidget, viewer: Viewer, nuclei
     press(widget, Qt.Key.Key_B)  # over the one that is deleted
     assert current(widget).label == expected[0]
 
-    assert set(session.next_to_check()["label"]) == set(expected[3:])
+    assert set(to_review(widget)["label"]) == set(expected[3:])
     undo(widget)  # and it shows what was undone
     assert current(widget).label == expected[2]
     undo(widget)
     assert current(widget).label == expected[1]
     undo(widget)
-    assert session.next_to_check()["label"].tolist() == expected
+    assert to_review(widget)["label"].tolist() == expected
     redo(widget)
-    assert session.next_to_check()["label"].tolist() == expected[1:]
+    assert to_review(widget)["label"].tolist() == expected[1:]
 
 
 def test_the_end_is_told(widget: CorrectWidget) -> None:
-    count = len(session_of(widget).next_to_check())
+    count = len(to_review(widget))
     press(widget, Qt.Key.Key_N)
     for _ in range(count):
         press(widget, Qt.Key.Key_Y)
-    assert widget.panel.check.text.text() == f"All {count} are checked."
-    assert session_of(widget).next_to_check().empty
+    assert widget.panel.review.text.text() == f"All {count} are checked."
+    assert to_review(widget).empty
     press(widget, Qt.Key.Key_Y)
-    assert "Next to check" in widget.status.text()
+    assert "Review uncertain nuclei" in widget.status.text()
 
 
 def test_without_the_queue_its_keys_say_so(widget: CorrectWidget, nuclei: Labels) -> None:
     before = nuclei.data.copy()
     press(widget, Qt.Key.Key_Delete)
-    assert "Next to check" in widget.status.text()
+    assert "Review uncertain nuclei" in widget.status.text()
     assert (nuclei.data == before).all()

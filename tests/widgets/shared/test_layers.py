@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from napari_nucleus.edits import operations
 from napari_nucleus.edits.session import EditSession
 from napari_nucleus.inference import segment
 from napari_nucleus.results import Result, open_result
@@ -88,7 +89,7 @@ def test_nuclei_that_another_window_adds_break_no_large_layer(
     slide = slide_from_arrays([tissue(300, 600).coded()], 0.25)
     with EditSession(path, slide) as session:
         before = session.read_labels(0, 0, 600, 300)
-        session.split([(x, 150) for x in (0, 599)])
+        session.apply(operations.split, [(x, 150) for x in (0, 599)])
         new = session.read_labels(0, 0, 600, 300) > before.max()
     assert new.any()
     assert not classes.data[0].compute()[new].any()

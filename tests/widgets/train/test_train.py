@@ -11,6 +11,7 @@ import torch
 from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
 
+from napari_nucleus.edits import annotations
 from napari_nucleus.inference import segment
 from napari_nucleus.models import create_model, registry
 from napari_nucleus.models.checkpoints import save_checkpoint
@@ -244,8 +245,8 @@ def test_reviewed_results_that_are_open_are_proposed_and_trained_on(
         viewer.add_layer(layer)
     assert widget.form.data.paths == ()
     with open_session(folder) as session:
-        session.mark_reviewed((0, 0, 260, 105))
-        session.mark_reviewed((0, 105, 260, 210))
+        session.apply(annotations.mark_reviewed, (0, 0, 260, 105))
+        session.apply(annotations.mark_reviewed, (0, 105, 260, 210))
     widget.propose()
     assert widget.form.data.paths == (folder,)
     widget.form.epochs.setValue(1)

@@ -12,7 +12,7 @@ from napari_nucleus.widgets.shared.background import Failure, in_background
 Prompt = tuple[float, float] | Box
 
 
-class Adder(QObject):
+class NucleusAdder(QObject):
     """Asks an `OutlineProposer` in a thread.
 
     Parameters

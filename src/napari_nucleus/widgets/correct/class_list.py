@@ -23,7 +23,7 @@ _ROW = 24
 _SHOWN = 7  # rows, before it scrolls
 
 
-class TypeList(QWidget):
+class ClassList(QWidget):
     """One row per class; the selected one is chosen."""
 
     chosen = Signal(int)

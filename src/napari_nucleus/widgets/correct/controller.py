@@ -1,62 +1,84 @@
 """Correct a result: what tools, keys and buttons do to the session and its layers."""
 
 from collections.abc import Callable
+from functools import wraps
 from math import ceil, floor
-from typing import Protocol
+from typing import Concatenate, ParamSpec
 
 import numpy as np
 import pandas as pd
 
+from napari_nucleus.edits import annotations, operations
 from napari_nucleus.edits.canvas import Points
 from napari_nucleus.edits.session import Changed, EditSession
 from napari_nucleus.errors import UserError
 from napari_nucleus.prompts.propose import Outline
+from napari_nucleus.results.journal.edit import Edit, Region
 from napari_nucleus.slides.tiles import Box
 from napari_nucleus.widgets.correct.layers import EditingLayers
 from napari_nucleus.widgets.correct.overlay import Frames, Sketch
-from napari_nucleus.widgets.correct.review_queue import CheckQueue
+from napari_nucleus.widgets.correct.review_queue import ReviewQueue
 from napari_nucleus.widgets.correct.tools import MAKES_NUCLEI, Tool
+from napari_nucleus.widgets.correct.viewport import Viewport
 
-# Side of the region of a large result that opens around a nucleus to check, in pixels.
+P = ParamSpec("P")
+
+# Side of the region of a large result that opens around a nucleus under review, in pixels.
 _AROUND = 2048
 
 
-class Looks(Protocol):
-    """What is seen of the result (`View`)."""
+def guarded(
+    action: Callable[Concatenate["Controller", P], object],
+) -> Callable[Concatenate["Controller", P], bool]:
+    """Take in what was painted, then act; show an error, and return whether there was none."""
 
-    @property
-    def zoom(self) -> float: ...
-    def visible(self) -> Box: ...
-    def look_at(self, box: Box) -> None: ...
+    @wraps(action)
+    def run(controller: "Controller", *arguments: P.args, **options: P.kwargs) -> bool:
+        controller._tell("")
+        try:
+            controller.layers.take_in(controller.type_name)
+            action(controller, *arguments, **options)
+        except UserError as error:
+            controller._tell(str(error))
+            return False
+        finally:
+            controller._notify()
+        return True
+
+    return run
 
 
-class Correcting:
-    """A session in the window.
+class Controller:
+    """Tools, keys and buttons of a result that is being corrected in the window.
 
     Attributes
     ----------
-    session, layers : EditSession
-        The result, and the layers in which it is corrected.
-    queue
-        The nuclei to check, None while none are.
-    counts
-        The number of all nuclei, as `nuclei`, and of every type.
-    changed
+    session : EditSession
+        The result.
+    layers : EditingLayers
+        The layers in which it is corrected.
+    queue : ReviewQueue or None
+        The uncertain nuclei under review, None outside of a review.
+    counts : dict of str to int
+        Number of all nuclei, as `nuclei`, and of every type.
+    changed : list of callable
         Functions that are called when something that the widget shows may have changed.
 
     Parameters
     ----------
-    session, layers : EditSession
+    session, layers : EditSession, EditingLayers
         See above.
-    frames, sketch : Frames
-        Lines over the nuclei.
-    view : Looks
-        What is seen.
+    frames : Frames
+        Frames of reviewed regions.
+    sketch : Sketch
+        Strokes, and frames around nuclei.
+    viewport : Viewport
+        The visible part of the result.
     tell : callable
         Shows the user one line, in place of the one before.
     propose : callable
-        Asks for the outline of a nucleus at a point (x, y) or in a box, of which one is None, and
-        of what type; `add` takes it in.
+        Asks for the outline of a nucleus of a type at a point (x, y) or in a box; it comes to
+        `add`.
     """
 
     def __init__(
@@ -65,22 +87,22 @@ class Correcting:
         layers: EditingLayers,
         frames: Frames,
         sketch: Sketch,
-        view: Looks,
+        viewport: Viewport,
         tell: Callable[[str], object],
         propose: Callable[[tuple[float, float] | Box, str], object],
     ) -> None:
         self.session = session
         self.layers = layers
-        self.queue: CheckQueue | None = None
+        self.queue: ReviewQueue | None = None
         self.counts = session.counts()
         self.changed: list[Callable[[], object]] = []
         self._frames = frames
         self._sketch = sketch
-        self._view = view
+        self._viewport = viewport
         self._tell = tell
         self._propose = propose
         self._tool = Tool.MOVE
-        self._kind = 0
+        self._type_index = 0
         self._first = 0  # of two nuclei to merge
         self._last: Changed | None = None
         session.changed.append(self._on_changed)
@@ -114,14 +136,14 @@ class Correcting:
             self._notify()
 
     @property
-    def kind(self) -> str:
+    def type_name(self) -> str:
         """The chosen class, which new nuclei get."""
-        return list(self.session.types)[self._kind]
+        return list(self.session.types)[self._type_index]
 
     def choose(self, number: int) -> None:
         """Choose the class in a place of the legend, from 0 on."""
         if number < len(self.session.types):
-            self._kind = number
+            self._type_index = number
             self._notify()
 
     # What the mouse does
@@ -133,7 +155,7 @@ class Correcting:
 
     def trace(self, points: Points) -> None:
         """Show the stroke so far."""
-        self._sketch.trace(points, self._tool.trace, self._view.zoom)
+        self._sketch.trace(points, self._tool.trace, self._viewport.zoom)
 
     def pick_up(self, x: float, y: float) -> None:
         """Paint with the nucleus that a stroke begins on, or else a new one."""
@@ -141,130 +163,137 @@ class Correcting:
         if layer.selected_label:  # not with the background, to rub out
             layer.selected_label = self.layers.label_at(x, y) or self.session.next_label
 
+    @guarded
     def click(self, x: float, y: float) -> None:
         """Use the tool at a point."""
-        self.do(self._click, x, y)
-
-    def _click(self, x: float, y: float) -> None:
         match self._tool:
             case Tool.SPLIT:
                 raise UserError("Draw a line across the nucleus, from side to side.")
             case Tool.MERGE:
                 self._merge_next(self._nucleus_at(x, y))
             case Tool.DELETE:
-                self.session.delete([self._nucleus_at(x, y)])
+                self.session.apply(operations.delete, [self._nucleus_at(x, y)])
             case Tool.ADD:
                 self._check_free(x, y)
-                self._propose((x, y), self.kind)
+                self._propose((x, y), self.type_name)
             case Tool.CLASSIFY:
-                self.session.reclassify([self._nucleus_at(x, y)], self.kind)
+                label = self._nucleus_at(x, y)
+                self.session.apply(operations.reclassify, [label], self.type_name)
             case Tool.REVIEW:
-                self.session.unmark_reviewed(x, y)
+                self.session.apply(annotations.unmark_reviewed, x, y)
 
+    @guarded
     def stroke(self, points: Points) -> None:
         """Use the tool along a line, in a lasso or in a box."""
-        self.do(self._stroke, points)
-
-    def _stroke(self, points: Points) -> None:
+        canvas = self.session.canvas
         match self._tool:
             case Tool.SPLIT:
-                self.session.split(points)
+                self.session.apply(operations.split, points)
             case Tool.MERGE:
-                self.session.merge(self.session.along(points))
+                self.session.apply(operations.merge, canvas.along(points))
             case Tool.DELETE:
-                self.session.delete(self.session.inside(points))
+                self.session.apply(operations.delete, canvas.inside(points))
             case Tool.ADD:
-                self._propose(_box(points), self.kind)
+                self._propose(_box(points), self.type_name)
             case Tool.CLASSIFY:
-                self.session.reclassify(self.session.inside(points), self.kind)
+                self.session.apply(operations.reclassify, canvas.inside(points), self.type_name)
             case Tool.REVIEW:
-                box = _box(points)
-                self.session.mark_reviewed((box.x0, box.y0, box.x1, box.y1))
+                self.session.apply(annotations.mark_reviewed, _region(_box(points)))
 
-    def add(self, outline: Outline, kind: str) -> None:
+    # What buttons and keys do
+
+    @guarded
+    def apply(self, operation: Callable[..., Edit | None], *arguments: object) -> None:
+        """Correct the result (`EditSession.apply`)."""
+        self.session.apply(operation, *arguments)
+
+    @guarded
+    def add(self, outline: Outline, type_name: str) -> None:
         """Add a nucleus that was proposed."""
-        self.do(self.session.add, *outline, kind)
+        self.session.apply(operations.add, *outline, type_name)
 
+    @guarded
     def open_visible(self) -> None:
-        """Correct what is in view of a large result, in place of the region before."""
-        self.do(lambda: self._open(self._view.visible()))
+        """Correct the visible area of a large result, in place of the region before."""
+        self._open(self._viewport.visible())
 
-    def _open(self, box: Box) -> None:
-        self.layers.move(box)
-        self._show_regions()
-
+    @guarded
     def mark_visible(self) -> None:
-        """Mark what is in view as reviewed."""
-        self.do(self._mark_visible)
+        """Mark the visible area as reviewed."""
+        box = self._viewport.visible().grown(0, within=self.layers.box)
+        self.session.apply(annotations.mark_reviewed, _region(box))
 
-    def _mark_visible(self) -> None:
-        box = self._view.visible().grown(0, within=self.layers.box)
-        self.session.mark_reviewed((box.x0, box.y0, box.x1, box.y1))
-
-    # Nuclei to check
+    # Review of uncertain nuclei
 
     @property
-    def checked_row(self) -> pd.Series | None:
-        """The nucleus to check, as the table has it; None if there is none, or it is gone."""
+    def current_row(self) -> pd.Series | None:
+        """The nucleus under review, as the table has it; None if there is none, or it is gone."""
         if self.queue is None or (current := self.queue.current) is None:
             return None
         rows = self.session.rows([current.label])
         return None if rows.empty else rows.iloc[0]
 
-    def check(self, on: bool) -> None:
-        """Begin or end to go from one doubtful nucleus to the next."""
-        self.do(self._check, on)
-
-    def _check(self, on: bool) -> None:
-        self.queue = CheckQueue(self.session) if on else None
+    @guarded
+    def review(self, on: bool) -> None:
+        """Begin or end the review of uncertain nuclei."""
+        self.queue = ReviewQueue(self.session) if on else None
         self._look()
 
+    @guarded
     def accept(self) -> None:
-        """Mark the nucleus to check as right, and go on."""
-        self._settle(lambda label: self.session.accept([label]))
+        """Accept the nucleus under review, and go on."""
+        self._settle(operations.accept)
 
+    @guarded
     def delete(self) -> None:
-        """Delete the nucleus to check, and go on."""
-        self._settle(lambda label: self.session.delete([label]))
+        """Delete the nucleus under review, and go on."""
+        self._settle(operations.delete)
 
+    @guarded
     def classify(self, number: int) -> None:
-        """Give the nucleus to check a class, or choose it for those that are clicked next."""
+        """Give the nucleus under review a class, or choose it for those that are clicked next."""
         if self.queue is not None and self.queue.current is not None:
             if number < len(self.session.types):
-                kind = list(self.session.types)[number]
-                self._settle(lambda label: self.session.reclassify([label], kind))
+                self._settle(operations.reclassify, list(self.session.types)[number])
             return
         self.choose(number)
         if self._tool not in MAKES_NUCLEI:
             self.take(Tool.CLASSIFY)
 
+    @guarded
     def go_on(self) -> None:
-        """Leave the nucleus to check as it is, and go on."""
+        """Leave the nucleus under review as it is, and go on."""
         if self.queue is not None:
             self.queue.go_on()
             self._look()
 
+    @guarded
     def go_back(self) -> None:
-        """Go back to the nucleus that was looked at before."""
+        """Go back to the nucleus that was reviewed before."""
         if self.queue is not None:
             self.queue.go_back()
             self._look()
 
-    def _settle(self, action: Callable[[int], object]) -> None:
+    def _settle(self, operation: Callable[..., Edit | None], *arguments: object) -> None:
+        """Correct the nucleus under review, and go on."""
         if self.queue is None or (current := self.queue.current) is None:
-            self._tell("No nucleus is being checked: press Next to check first.")
-        elif self.do(action, current.label):
-            self.go_on()
+            raise UserError("No nucleus is under review: press Review uncertain nuclei first.")
+        self.session.apply(operation, [current.label], *arguments)
+        self.queue.go_on()
+        self._look()
 
     def _look(self) -> None:
-        """Show the nucleus to check."""
-        if (row := self.checked_row) is not None:
+        """Show the nucleus under review."""
+        if (row := self.current_row) is not None:
             box = Box(*(int(row[edge]) for edge in ("x0", "y0", "x1", "y1")))
             if box.grown(0, within=self.layers.box) != box:
-                self.do(self._open, self._around(box))
-            self._view.look_at(box)
+                self._open(self._around(box))
+            self._viewport.look_at(box)
         self._mark()
-        self._notify()
+
+    def _open(self, box: Box) -> None:
+        self.layers.move(box)
+        self._show_regions()
 
     def _around(self, box: Box) -> Box:
         """Return the region of a large result around a nucleus."""
@@ -272,41 +301,35 @@ class Correcting:
         x, y = (box.x0 + box.x1) // 2, (box.y0 + box.y1) // 2
         return Box(x, y, x, y).grown(_AROUND // 2, within=Box(0, 0, width, height))
 
-    # Back and forth
+    # Undo and redo
 
+    @guarded
     def undo(self) -> None:
-        """Take the last change back."""
-        self._step(self.session.undo, self.session.can_undo == "accept", -1)
+        """Undo the last change."""
+        self._step(self.session.undo, self.session.can_undo, ReviewQueue.go_back)
 
+    @guarded
     def redo(self) -> None:
-        """Make it again."""
-        self._step(self.session.redo, self.session.can_redo == "accept", 1)
+        """Redo the change that was undone last."""
+        self._step(self.session.redo, self.session.can_redo, ReviewQueue.go_on)
 
-    def _step(self, action: Callable[[], None], accepted: bool, way: int) -> None:
+    def _step(
+        self, action: Callable[[], None], name: str, move: Callable[[ReviewQueue], None]
+    ) -> None:
+        """Undo or redo, and show the nucleus of a review that this is about."""
         self._last = None
-        if not self.do(action) or self.queue is None or self._last is None:
+        action()
+        if self.queue is None or self._last is None:
             return
-        if accepted:
-            self.go_back() if way < 0 else self.go_on()
+        if name == "accept":
+            move(self.queue)
+            self._look()
         elif any(map(self.queue.go_to, self.session.rows(self._last.labels)["label"].tolist())):
             self._look()
 
-    def do(self, action: Callable[..., object], *arguments: object) -> bool:
-        """Take in what was painted, then act; return whether that went well."""
-        self._tell("")
-        try:
-            self.layers.take_in(self.kind)
-            action(*arguments)
-        except UserError as error:
-            self._tell(str(error))
-            return False
-        finally:
-            self._notify()
-        return True
-
-    def take_in(self) -> bool:
-        """Take in what was painted, or changed by anyone else; return whether that went well."""
-        return self.do(lambda: None)
+    @guarded
+    def take_in(self) -> None:
+        """Make what was painted, or changed by anyone else, part of the result."""
 
     def close(self) -> None:
         """Save, and leave the result to others."""
@@ -319,7 +342,7 @@ class Correcting:
         self._last = changed
         self.counts = self.session.counts()
         if changed.types:
-            self._kind = min(self._kind, len(self.session.types) - 1)
+            self._type_index = min(self._type_index, len(self.session.types) - 1)
         self.layers.update(changed)
         if changed.reviewed:
             self._show_regions()
@@ -341,10 +364,10 @@ class Correcting:
             self._first = label if not self._first else 0
             self._mark()
         else:
-            self.session.merge([self._first, label])
+            self.session.apply(operations.merge, [self._first, label])
 
     def _mark(self) -> None:
-        """Frame the nucleus to check, and the first of two to merge."""
+        """Frame the nucleus under review, and the first of two to merge."""
         labels = {self._first} - {0}
         if self.queue is not None and self.queue.current is not None:
             labels.add(self.queue.current.label)
@@ -366,3 +389,7 @@ def _box(points: Points) -> Box:
     """Return the pixels that a box drawn from the first to the last point touches."""
     (x0, y0), (x1, y1) = np.sort([points[0], points[-1]], axis=0).tolist()
     return Box(floor(x0 + 0.5), floor(y0 + 0.5), ceil(x1 + 0.5), ceil(y1 + 0.5))
+
+
+def _region(box: Box) -> Region:
+    return box.x0, box.y0, box.x1, box.y1

@@ -8,9 +8,9 @@ from typing import NamedTuple
 from napari.layers import Labels
 from qtpy.QtWidgets import QDialog, QLabel, QVBoxLayout, QWidget
 
-from napari_nucleus.widgets.correct.camera import View
-from napari_nucleus.widgets.correct.controller import Correcting
+from napari_nucleus.widgets.correct.controller import Controller
 from napari_nucleus.widgets.correct.tools import Tool
+from napari_nucleus.widgets.correct.viewport import Viewport
 
 _ZOOM = 1.3
 
@@ -63,36 +63,36 @@ KEYS = {
 """All keys, by what they are for."""
 
 
-def bind_keys(layer: Labels, correcting: Correcting, view: View) -> None:
+def bind_keys(layer: Labels, controller: Controller, viewport: Viewport) -> None:
     """Bind all keys to a layer, where they come before napari's own."""
     actions: dict[str, Callable[[], object]] = {
-        "Control-Z": correcting.undo,
-        "Control-Shift-Z": correcting.redo,
-        "N": lambda: correcting.go_on() if correcting.queue else correcting.check(True),
-        "B": correcting.go_back,
-        "Y": correcting.accept,
-        "Delete": correcting.delete,
-        "Backspace": correcting.delete,
-        "V": correcting.layers.toggle,
-        "Left": lambda: view.move_by(-1, 0),
-        "Right": lambda: view.move_by(1, 0),
-        "Up": lambda: view.move_by(0, -1),
-        "Down": lambda: view.move_by(0, 1),
-        "=": lambda: view.zoom_by(_ZOOM),
-        "-": lambda: view.zoom_by(1 / _ZOOM),
-        "M": correcting.mark_visible,
-        "O": correcting.open_visible,
+        "Control-Z": controller.undo,
+        "Control-Shift-Z": controller.redo,
+        "N": lambda: controller.go_on() if controller.queue else controller.review(True),
+        "B": controller.go_back,
+        "Y": controller.accept,
+        "Delete": controller.delete,
+        "Backspace": controller.delete,
+        "V": controller.layers.toggle,
+        "Left": lambda: viewport.move_by(-1, 0),
+        "Right": lambda: viewport.move_by(1, 0),
+        "Up": lambda: viewport.move_by(0, -1),
+        "Down": lambda: viewport.move_by(0, 1),
+        "=": lambda: viewport.zoom_by(_ZOOM),
+        "-": lambda: viewport.zoom_by(1 / _ZOOM),
+        "M": controller.mark_visible,
+        "O": controller.open_visible,
     }
-    actions |= {tool.key: partial(correcting.take, tool) for tool in Tool}
-    actions |= {str(place + 1): partial(correcting.classify, place) for place in range(9)}
+    actions |= {tool.key: partial(controller.take, tool) for tool in Tool}
+    actions |= {str(place + 1): partial(controller.classify, place) for place in range(9)}
     for key, action in actions.items():
         layer.bind_key(key, lambda _, action=action: action(), overwrite=True)
 
     def hold_to_move(_: Labels) -> Iterator[None]:
-        tool = correcting.tool
-        correcting.take(Tool.MOVE)
+        tool = controller.tool
+        controller.take(Tool.MOVE)
         yield
-        correcting.take(tool)
+        controller.take(tool)
 
     layer.bind_key("Space", hold_to_move, overwrite=True)
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from napari.layers import Labels
 
+from napari_nucleus.edits import operations
 from napari_nucleus.edits.session import Changed, EditSession
 from napari_nucleus.errors import UserError
 from napari_nucleus.slides.tiles import Box
@@ -89,12 +90,12 @@ class EditingLayers:
         inside = 0 <= column < self.box.width and 0 <= row < self.box.height
         return int(self.nuclei.data[row, column]) if inside else 0
 
-    def take_in(self, kind: str) -> None:
-        """Hand on to the session what was painted, or changed by anyone else.
+    def take_in(self, type_name: str) -> None:
+        """Make what was painted, or changed by anyone else, part of the result.
 
         Parameters
         ----------
-        kind : str
+        type_name : str
             Type of new nuclei.
 
         Raises
@@ -117,10 +118,13 @@ class EditingLayers:
         rows, columns = np.flatnonzero(differs.any(1)), np.flatnonzero(differs.any(0))
         top, left = first + int(rows[0]), int(columns[0])
         part = data[top : first + rows[-1] + 1, left : columns[-1] + 1]
-        numbers = self._session.paint(left + self.box.x0, top + self.box.y0, part, kind)
-        self.nuclei.selected_label = numbers.get(
-            self.nuclei.selected_label, self.nuclei.selected_label
-        )
+        x, y = left + self.box.x0, top + self.box.y0
+        selected = np.argwhere(part == self.nuclei.selected_label)
+        self._session.apply(operations.paint, x, y, part, type_name)
+        if len(selected):  # a new nucleus may have got another label
+            row, column = selected[0].tolist()
+            label = self._session.read_labels(x + column, y + row, 1, 1)
+            self.nuclei.selected_label = label.item()
 
     def restore(self) -> None:
         """Show again what the session knows."""
@@ -168,7 +172,7 @@ class EditingLayers:
         box = self.box
         self._shown = self._session.read_labels(box.x0, box.y0, box.width, box.height)
         x0, y0, x1, y1 = box.x0 - _REACH, box.y0 - _REACH, box.x1 + _REACH, box.y1 + _REACH
-        near = self._session.inside([(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
+        near = self._session.canvas.inside([(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
         rows = self._session.rows(near)
         self._rows = FeatureRows(self.nuclei, rows)
         self._numbers = np.zeros(self._session.next_label, np.uint8)

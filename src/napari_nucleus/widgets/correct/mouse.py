@@ -14,7 +14,7 @@ _STILL = 4.0
 Point = tuple[float, float]
 
 
-class Pen:
+class DragHandler:
     """A drag callback of napari that tells clicks and strokes apart.
 
     Parameters

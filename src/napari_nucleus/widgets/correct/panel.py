@@ -5,13 +5,14 @@ from collections.abc import Callable, Mapping
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QButtonGroup, QGridLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
-from napari_nucleus.widgets.correct.class_list import TypeList
-from napari_nucleus.widgets.correct.controller import Correcting
+from napari_nucleus.edits import annotations
+from napari_nucleus.widgets.correct.class_list import ClassList
+from napari_nucleus.widgets.correct.controller import Controller
 from napari_nucleus.widgets.correct.keys import KeysDialog
-from napari_nucleus.widgets.correct.review_box import CheckBox
-from napari_nucleus.widgets.correct.sam_box import SamBox
+from napari_nucleus.widgets.correct.review_panel import ReviewPanel
+from napari_nucleus.widgets.correct.sam_panel import SamPanel
 from napari_nucleus.widgets.correct.tools import Tool
-from napari_nucleus.widgets.correct.workspace import Desk
+from napari_nucleus.widgets.correct.workspace import Workspace
 
 _ZOOM = 1.5
 
@@ -21,16 +22,16 @@ class CorrectingPanel(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self._desk: Desk | None = None
+        self._workspace: Workspace | None = None
         self.tools = ToolButtons()
         self.hint = QLabel()
-        self.sam = SamBox()
-        self.types = TypeList()
-        self.check = CheckBox()
+        self.sam = SamPanel()
+        self.types = ClassList()
+        self.review = ReviewPanel()
         self.region_button = QPushButton("Correct what I see")
         self.region_button.setToolTip("In place of the region in the white frame (O)")
-        self.review_button = QPushButton("Mark what I see as reviewed")
-        self.review_button.setToolTip("Every nucleus in view was seen: it may train a model (M)")
+        self.mark_button = QPushButton("Mark what I see as reviewed")
+        self.mark_button.setToolTip("Every nucleus in view was seen: it may train a model (M)")
         self.zoom_in_button = QPushButton("Zoom in")
         self.zoom_out_button = QPushButton("Zoom out")
         self.keys_button = QPushButton("Keys…")
@@ -38,59 +39,56 @@ class CorrectingPanel(QWidget):
         self._lay_out()
         self._connect()
 
-    def use(self, desk: Desk | None) -> None:
+    def use(self, workspace: Workspace | None) -> None:
         """Show a result that is laid out for correction, or none."""
-        self._desk = desk
-        if desk is not None:
-            self.setEnabled(not desk.correcting.session.read_only)
-            self.region_button.setVisible(not desk.correcting.layers.all_there)
-            desk.correcting.changed.append(self._show)
+        self._workspace = workspace
+        if workspace is not None:
+            self.setEnabled(not workspace.controller.session.read_only)
+            self.region_button.setVisible(not workspace.controller.layers.all_there)
+            workspace.controller.changed.append(self._show)
             self._show()
 
     def _show(self) -> None:
-        if self._desk is None:
+        if self._workspace is None:
             return
-        correcting = self._desk.correcting
-        session = correcting.session
-        tool = correcting.tool
+        controller = self._workspace.controller
+        session = controller.session
+        tool = controller.tool
         self.tools.show_state(tool, session.can_undo, session.can_redo)
-        kind = correcting.kind.replace("_", " ")
-        becomes = f" It becomes {kind}." if tool is Tool.CLASSIFY else ""
+        type_name = controller.type_name.replace("_", " ")
+        becomes = f" It becomes {type_name}." if tool is Tool.CLASSIFY else ""
         self.hint.setText(tool.hint + becomes)
         self.sam.setVisible(tool is Tool.ADD)
         regions = len(session.reviewed)
         marked = f" ({regions} so far)" if regions else ""
-        self.review_button.setText(f"Mark what I see as reviewed{marked}")
+        self.mark_button.setText(f"Mark what I see as reviewed{marked}")
         self.types.show_types(
-            session.types, correcting.counts, list(session.types).index(correcting.kind)
+            session.types, controller.counts, list(session.types).index(controller.type_name)
         )
-        self.check.show_queue(correcting.queue, correcting.checked_row)
+        self.review.show_queue(controller.queue, controller.current_row)
 
     def _connect(self) -> None:
-        self.tools.taken.connect(self._calling(Correcting.take))
+        self.tools.taken.connect(self._calling(Controller.take))
         self.tools.undo_button.clicked.connect(self._calling(lambda one, _: one.undo()))
         self.tools.redo_button.clicked.connect(self._calling(lambda one, _: one.redo()))
-        self.types.chosen.connect(self._calling(Correcting.choose))
-        self.types.added.connect(
-            self._calling(lambda one, name: one.do(one.session.add_type, name))
-        )
-        self.types.renamed.connect(
-            self._calling(lambda one, *names: one.do(one.session.rename_type, *names))
-        )
-        self.types.recolored.connect(
-            self._calling(lambda one, *what: one.do(one.session.recolor_type, *what))
-        )
-        self.types.removed.connect(
-            self._calling(lambda one, name: one.do(one.session.remove_type, name))
-        )
-        self.check.switched.connect(self._calling(Correcting.check))
+        self.types.chosen.connect(self._calling(Controller.choose))
+        for changed, operation in (
+            (self.types.added, annotations.add_type),
+            (self.types.renamed, annotations.rename_type),
+            (self.types.recolored, annotations.recolor_type),
+            (self.types.removed, annotations.remove_type),
+        ):
+            changed.connect(
+                self._calling(lambda one, *values, call=operation: one.apply(call, *values))
+            )
+        self.review.switched.connect(self._calling(Controller.review))
         for button, action in (
-            (self.check.back_button, Correcting.go_back),
-            (self.check.next_button, Correcting.go_on),
-            (self.check.accept_button, Correcting.accept),
-            (self.check.delete_button, Correcting.delete),
-            (self.region_button, Correcting.open_visible),
-            (self.review_button, Correcting.mark_visible),
+            (self.review.back_button, Controller.go_back),
+            (self.review.next_button, Controller.go_on),
+            (self.review.accept_button, Controller.accept),
+            (self.review.delete_button, Controller.delete),
+            (self.region_button, Controller.open_visible),
+            (self.mark_button, Controller.mark_visible),
         ):
             button.clicked.connect(self._calling(lambda one, _, action=action: action(one)))
         self.zoom_in_button.clicked.connect(lambda: self._zoom(_ZOOM))
@@ -101,22 +99,22 @@ class CorrectingPanel(QWidget):
         """Return a slot that does something with the result, and gives the keys to its layer."""
 
         def slot(*values: object) -> None:
-            if self._desk is not None:
-                self._desk.choose_layer()
-                action(self._desk.correcting, *values)
+            if self._workspace is not None:
+                self._workspace.choose_layer()
+                action(self._workspace.controller, *values)
 
         return slot
 
     def _zoom(self, factor: float) -> None:
-        if self._desk is not None:
-            self._desk.view.zoom_by(factor)
+        if self._workspace is not None:
+            self._workspace.viewport.zoom_by(factor)
 
     def _lay_out(self) -> None:
         self.hint.setWordWrap(True)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
-        rows = (self.tools, self.hint, self.sam, self.types, self.check)
-        for widget in (*rows, self.region_button, self.review_button):
+        rows = (self.tools, self.hint, self.sam, self.types, self.review)
+        for widget in (*rows, self.region_button, self.mark_button):
             column.addWidget(widget)
         grid = QGridLayout()
         grid.setSpacing(4)
@@ -124,7 +122,7 @@ class CorrectingPanel(QWidget):
         for place, button in enumerate(buttons):
             grid.addWidget(button, 0, place)
         column.addLayout(grid)
-        for button in (self.region_button, self.review_button, *buttons):
+        for button in (self.region_button, self.mark_button, *buttons):
             button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
 
 

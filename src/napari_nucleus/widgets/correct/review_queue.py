@@ -4,12 +4,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from napari_nucleus.edits.review_queue import uncertain_nuclei
 from napari_nucleus.edits.session import EditSession
 
 _WORDS = {"class": "class unsure", "size": "unusual size", "boundary": "unusual outline"}
 
 
-class Doubt(NamedTuple):
+class UncertainNucleus(NamedTuple):
     """A nucleus to check.
 
     Attributes
@@ -27,7 +28,7 @@ class Doubt(NamedTuple):
     reason: str
 
 
-class CheckQueue:
+class ReviewQueue:
     """The nuclei to check as they were when it was made, the most doubtful first.
 
     Parameters
@@ -38,7 +39,7 @@ class CheckQueue:
 
     def __init__(self, session: EditSession) -> None:
         self._session = session
-        self._queue = session.next_to_check()
+        self._queue = uncertain_nuclei(session.table(), session.checked)
         self._labels = self._queue["label"].to_numpy()
         self._at = 0
 
@@ -52,12 +53,12 @@ class CheckQueue:
         return self._at
 
     @property
-    def current(self) -> Doubt | None:
+    def current(self) -> UncertainNucleus | None:
         """The nucleus to check now, None when all are checked."""
         if self._at == len(self):
             return None
         row = self._queue.iloc[self._at]
-        return Doubt(int(row["label"]), float(row["doubt"]), _WORDS[row["reason"]])
+        return UncertainNucleus(int(row["label"]), float(row["doubt"]), _WORDS[row["reason"]])
 
     def go_on(self) -> None:
         """Go to the next one that is still there."""

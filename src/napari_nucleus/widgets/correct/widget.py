@@ -22,10 +22,10 @@ from napari_nucleus.edits.session import EditSession
 from napari_nucleus.errors import UserError
 from napari_nucleus.prompts.propose import OutlineProposer
 from napari_nucleus.slides.tiles import Box
-from napari_nucleus.widgets.correct.add_nucleus import Adder
+from napari_nucleus.widgets.correct.add_nucleus import NucleusAdder
 from napari_nucleus.widgets.correct.open_session import ImageMoved, image_of, open_session
 from napari_nucleus.widgets.correct.panel import CorrectingPanel
-from napari_nucleus.widgets.correct.workspace import Desk
+from napari_nucleus.widgets.correct.workspace import Workspace
 from napari_nucleus.widgets.shared.background import Failure, in_background
 from napari_nucleus.widgets.shared.choices import WIDTH, ResultBox
 from napari_nucleus.widgets.shared.layers import image_layer, labels_of, placement_of, result_of
@@ -51,8 +51,8 @@ class CorrectWidget(QWidget):
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__()
         self._viewer = napari_viewer
-        self._desk: Desk | None = None
-        self._adder: Adder | None = None
+        self._workspace: Workspace | None = None
+        self._adder: NucleusAdder | None = None
         self._opening: tuple[Labels, Labels, Box] | None = None
         self.results = ResultBox(napari_viewer.layers)
         self.where = QComboBox()
@@ -77,7 +77,7 @@ class CorrectWidget(QWidget):
 
     def finish(self) -> None:
         """Save, and leave the result to others."""
-        if self._desk is not None:
+        if self._workspace is not None:
             self.start_button.setEnabled(False)
             self._leave(self._on_done)
 
@@ -92,9 +92,9 @@ class CorrectWidget(QWidget):
         self.results.update_choices(self._viewer.layers)
 
     @property
-    def desk(self) -> Desk | None:
+    def workspace(self) -> Workspace | None:
         """What is being corrected."""
-        return self._desk
+        return self._workspace
 
     @property
     def _folder(self) -> Path:
@@ -134,20 +134,27 @@ class CorrectWidget(QWidget):
         nuclei, classes, box = self._opening
         self._tell("")
         self._show_image(session, nuclei)
-        adder = Adder(self._proposer(session))
+        adder = NucleusAdder(self._proposer(session))
         try:
-            desk = Desk(
-                self._viewer, session, nuclei, classes, box, self._tell, adder.ask, self.finish
+            workspace = Workspace(
+                self._viewer,
+                session,
+                nuclei,
+                classes,
+                box,
+                self._tell,
+                adder.ask,
+                self.finish,
             )
         except UserError as error:
             session.close()
             self._fail(error)
             return
-        adder.found.connect(desk.correcting.add)
+        adder.found.connect(workspace.controller.add)
         adder.failed.connect(self._tell)
         adder.waiting.connect(self.panel.sam.show_waiting)
-        self._desk, self._adder = desk, adder
-        self.panel.use(desk)
+        self._workspace, self._adder = workspace, adder
+        self.panel.use(workspace)
         if line := session.read_only or session.warning:
             self._tell(line)
         self._show_state()
@@ -178,11 +185,11 @@ class CorrectWidget(QWidget):
         self.status.setText(line)
 
     def _leave(self, done: Callable[[], object]) -> None:
-        desk, self._desk = self._desk, None
-        if desk is not None and self._adder is not None:
+        workspace, self._workspace = self._workspace, None
+        if workspace is not None and self._adder is not None:
             self._adder.blockSignals(True)
             self.panel.use(None)
-            desk.clear(done)
+            workspace.clear(done)
 
     def _on_done(self) -> None:
         self.start_button.setEnabled(True)
@@ -191,8 +198,8 @@ class CorrectWidget(QWidget):
         self.finished.emit()
 
     def _on_sam(self) -> None:
-        if self._desk is not None and self._adder is not None:
-            session = self._desk.correcting.session
+        if self._workspace is not None and self._adder is not None:
+            session = self._workspace.controller.session
             self._adder.proposer = OutlineProposer(
                 session.slide, session.mpp, session.path, self.panel.sam.file
             )
@@ -201,13 +208,13 @@ class CorrectWidget(QWidget):
         return OutlineProposer(session.slide, session.mpp, session.path, self.panel.sam.file)
 
     def _on_button(self) -> None:
-        if self._desk is None:
+        if self._workspace is None:
             self.start()
-        elif self._desk.correcting.take_in():  # else what was painted has found no place yet
+        elif self._workspace.controller.take_in():  # else what was painted has found no place yet
             self.finish()
 
     def _show_state(self) -> None:
-        open_ = self._desk is not None
+        open_ = self._workspace is not None
         layer = self.results.layer
         self.start_button.setText("Done" if open_ else "Start correcting")
         self.panel.setVisible(open_)

@@ -10,25 +10,25 @@ from qtpy.QtCore import QTimer
 from napari_nucleus.edits.session import EditSession
 from napari_nucleus.results import open_result
 from napari_nucleus.slides.tiles import Box
-from napari_nucleus.widgets.correct.camera import View
-from napari_nucleus.widgets.correct.controller import Correcting
+from napari_nucleus.widgets.correct.controller import Controller
 from napari_nucleus.widgets.correct.keys import bind_keys, unbind_keys
 from napari_nucleus.widgets.correct.layers import EditingLayers, layers_over
-from napari_nucleus.widgets.correct.mouse import Pen
+from napari_nucleus.widgets.correct.mouse import DragHandler
 from napari_nucleus.widgets.correct.overlay import Frames, Sketch
+from napari_nucleus.widgets.correct.viewport import Viewport
 from napari_nucleus.widgets.shared.background import Failure, in_background
 from napari_nucleus.widgets.shared.layers import journal_size, nuclei_layers, placement_of, renew
 
 # Milliseconds in which the window draws.
-_BREATH = 50
+_DRAW_MS = 50
 
 
-class Desk:
+class Workspace:
     """Lays out a result for correction, and clears everything away again.
 
     Attributes
     ----------
-    correcting
+    controller
         What tools and keys are about.
     view
         The camera.
@@ -46,7 +46,7 @@ class Desk:
     tell : callable
         Shows the user one line.
     ask : callable
-        Asks for a nucleus that is missing (`Adder.ask`).
+        Asks for a nucleus that is missing (`NucleusAdder.ask`).
     lost : callable
         Called when the layer is gone, or shows something else.
 
@@ -82,14 +82,16 @@ class Desk:
             self._added[:0] = parts
         else:
             self._layers = EditingLayers(session, nuclei, classes, nuclei, box)
-        self.view = View(viewer, nuclei)
-        self.correcting = Correcting(session, self._layers, frames, sketch, self.view, tell, ask)
-        self._pen = Pen(
-            lambda: self.correcting.drawing,
+        self.viewport = Viewport(viewer, nuclei)
+        self.controller = Controller(
+            session, self._layers, frames, sketch, self.viewport, tell, ask
+        )
+        self._drag_handler = DragHandler(
+            lambda: self.controller.drawing,
             self._layers.place,
-            self.correcting.trace,
-            self.correcting.click,
-            self.correcting.stroke,
+            self.controller.trace,
+            self.controller.click,
+            self.controller.stroke,
         )
         above = max(viewer.layers.index(one) for one in self._whole) + 1
         for position, layer in enumerate(self._added, above):
@@ -112,11 +114,11 @@ class Desk:
         done : callable
             Called at the end, which for a large result is a while later.
         """
-        session = self.correcting.session
+        session = self.controller.session
         self._disconnect()
-        self.correcting.take_in()
+        self.controller.take_in()
         edits = journal_size(session.path)  # while nobody else can add to it
-        self.correcting.close()
+        self.controller.close()
         self._done = done
         nuclei, _ = self._whole
         if nuclei.multiscale:
@@ -136,7 +138,7 @@ class Desk:
             renew(layer, new)
             layer.visible = True
         # Mesa's OpenGL crashes if they are not drawn before the region goes.
-        QTimer.singleShot(_BREATH, self._remove)
+        QTimer.singleShot(_DRAW_MS, self._remove)
 
     def _remove(self) -> None:
         for layer in self._added:
@@ -153,12 +155,12 @@ class Desk:
             layer.editable = False
             return
         layer.mouse_drag_callbacks.insert(0, self._pick_up)  # before napari begins to paint
-        layer.mouse_drag_callbacks.append(self._pen)
+        layer.mouse_drag_callbacks.append(self._drag_handler)
         layer.events.paint.connect(self._on_paint)
         layer.events.data.connect(self._on_data)
         layer.events.mode.connect(self._on_mode)
-        self._painted.timeout.connect(self.correcting.take_in)
-        bind_keys(layer, self.correcting, self.view)
+        self._painted.timeout.connect(self.controller.take_in)
+        bind_keys(layer, self.controller, self.viewport)
         self.choose_layer()
 
     def _disconnect(self) -> None:
@@ -168,7 +170,7 @@ class Desk:
             layer.editable = True
             return
         layer.mouse_drag_callbacks.remove(self._pick_up)
-        layer.mouse_drag_callbacks.remove(self._pen)
+        layer.mouse_drag_callbacks.remove(self._drag_handler)
         layer.events.paint.disconnect(self._on_paint)
         layer.events.data.disconnect(self._on_data)
         layer.events.mode.disconnect(self._on_mode)
@@ -182,16 +184,16 @@ class Desk:
         """Take in what was painted before; but not over what another window has corrected."""
         if nuclei.multiscale:
             return
-        session = self.correcting.session
+        session = self.controller.session
         if nuclei.metadata["edits"] == journal_size(session.path):
-            self.correcting.take_in()
+            self.controller.take_in()
         elif (nuclei.data != self._layers.known).any():
             self._layers.restore()
             tell(f"{session.path.name} was corrected in another window since: this is how it is.")
 
     def _pick_up(self, layer: Labels, event: Any) -> Iterator[None]:
         if layer.mode == "paint" and event.button == 1:
-            self.correcting.pick_up(*self._layers.place(event.position))
+            self.controller.pick_up(*self._layers.place(event.position))
         yield
 
     def _on_paint(self, event: Any) -> None:
@@ -200,12 +202,12 @@ class Desk:
 
     def _on_data(self, event: Any) -> None:
         if self._layers.ours:
-            self.correcting.take_in()
+            self.controller.take_in()
         else:
             self._lost()
 
     def _on_mode(self, event: Any) -> None:
-        self.correcting.follow_mode(str(self._layers.nuclei.mode))
+        self.controller.follow_mode(str(self._layers.nuclei.mode))
 
     def _on_removed(self, event: Any) -> None:
         if event.value in (self._layers.nuclei, self._layers.classes, *self._whole):

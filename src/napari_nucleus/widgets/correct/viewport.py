@@ -14,7 +14,7 @@ _GOOD = 0.15
 _STEP = 0.25  # of what is in view, that a key moves it by
 
 
-class View:
+class Viewport:
     """The camera of a viewer over a result.
 
     Parameters

@@ -4,12 +4,12 @@ import pandas as pd
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QGridLayout, QLabel, QPushButton, QWidget
 
-from napari_nucleus.widgets.correct.review_queue import CheckQueue
+from napari_nucleus.widgets.correct.review_queue import ReviewQueue
 
 _LINES = 3
 
 
-class CheckBox(QWidget):
+class ReviewPanel(QWidget):
     """Buttons to go through the nuclei of which there is doubt."""
 
     switched = Signal(bool)
@@ -17,10 +17,12 @@ class CheckBox(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.check_button = QPushButton("Next to check")
-        self.check_button.setCheckable(True)
-        self.check_button.setToolTip("Go through the nuclei of which the network is least sure (N)")
-        self.check_button.clicked.connect(self.switched.emit)
+        self.toggle_button = QPushButton("Review uncertain nuclei")
+        self.toggle_button.setCheckable(True)
+        self.toggle_button.setToolTip(
+            "Go through the nuclei that the network is least certain of (N)"
+        )
+        self.toggle_button.clicked.connect(self.switched.emit)
         self.text = QLabel()
         self.text.setWordWrap(True)
         # As many lines as it ever has: the buttons below stay under the mouse.
@@ -35,24 +37,24 @@ class CheckBox(QWidget):
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setSpacing(4)
-        grid.addWidget(self.check_button, 0, 0, 1, 4)
+        grid.addWidget(self.toggle_button, 0, 0, 1, 4)
         grid.addWidget(self.text, 1, 0, 1, 4)
         for column, button in enumerate(self._steps):
             grid.addWidget(button, 2, column)
-        for button in (self.check_button, *self._steps):
+        for button in (self.toggle_button, *self._steps):
             button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
 
-    def show_queue(self, queue: CheckQueue | None, row: pd.Series | None) -> None:
+    def show_queue(self, queue: ReviewQueue | None, row: pd.Series | None) -> None:
         """Show where in the queue the user is.
 
         Parameters
         ----------
-        queue : CheckQueue or None
+        queue : ReviewQueue or None
             The queue, None while nothing is checked.
         row : pd.Series or None
             The nucleus to check, None where there is none any more.
         """
-        self.check_button.setChecked(queue is not None)
+        self.toggle_button.setChecked(queue is not None)
         for widget in (self.text, *self._steps):
             widget.setVisible(queue is not None)
         if queue is None:

@@ -22,7 +22,7 @@ from napari_nucleus.widgets.shared.background import Failure, in_background
 _NAME = "vit_t"
 
 
-class SamBox(QWidget):
+class SamPanel(QWidget):
     """Says what outlines the nuclei that are added, and gets SAM's weights.
 
     Attributes
