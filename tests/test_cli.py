@@ -142,8 +142,8 @@ def test_image_without_nuclei_is_no_mistake(tmp_path: Path, weights: Path) -> No
     ("arguments", "message"),
     [
         (["--model", "{weights}"], "colon does not tell its µm/px"),
-        (["--model", "{weights}", "--mpp", "-1"], "is no size of a pixel"),
-        (["--model", "nobody", "--mpp", "1"], "There are no weights 'nobody'"),
+        (["--model", "{weights}", "--mpp", "-1"], "is not a pixel size"),
+        (["--model", "nobody", "--mpp", "1"], "Unknown weights 'nobody'"),
         (["--model", "old.pth", "--mpp", "1"], "is a pickled file"),
         (["--model", "{image}", "--mpp", "1"], "is damaged or no safetensors file"),
         (
@@ -237,7 +237,7 @@ def test_scores_that_are_undefined_are_null(tmp_path: Path) -> None:
 
 def test_evaluate_tells_what_to_do(tmp_path: Path) -> None:
     assert "Give either a model and data" in refusal("evaluate")
-    assert "is laid out as none of them" in refusal(
+    assert "fits no known format" in refusal(
         "evaluate", "--data", tmp_path, "--model", quick_weights(tmp_path)
     )
 
@@ -321,7 +321,7 @@ def test_train_from_other_weights_takes_their_kind(tmp_path: Path, data: Path) -
     ("arguments", "message"),
     [
         (["--data", "{data}", "--model", "histonext_tny"], "did you mean histonext_tiny"),
-        (["--data", "nowhere"], "nowhere is no folder"),
+        (["--data", "nowhere"], "nowhere is not a folder"),
         (["--data", "{data}", "--config", "nowhere.toml"], "cannot be read as a recipe"),
         (["--data", "{data}", "--resume"], "holds no run to resume"),
         (["--data", "{data}", "--init", "weights.pt"], "is a pickled file"),
@@ -394,7 +394,7 @@ def test_models_tells_how_to_get_a_missing_sam(
 
 def test_models_tells_what_to_do(tmp_path: Path) -> None:
     assert "did you mean histonext_tiny" in refusal("models", "histonext_tny")
-    assert "There are no weights" in refusal("models", tmp_path / "none.safetensors")
+    assert "Unknown weights" in refusal("models", tmp_path / "none.safetensors")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -1,4 +1,4 @@
-"""Files: what one holds, and writing it whole or not at all."""
+"""Files: their hash, and writing them whole or not at all."""
 
 import hashlib
 import os
@@ -11,19 +11,35 @@ from napari_nucleus.errors import UserError
 
 
 def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file in hexadecimal."""
+    """Return the SHA-256 of a file.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager
 def write_errors(path: Path) -> Iterator[None]:
-    """Tell the user when the disk is full or a place cannot be written to.
+    """Report a full disk, or a file that cannot be written, in one line.
 
     Parameters
     ----------
     path : Path
-        What is being written, for the message.
+        File or folder that is written, for the message.
 
     Raises
     ------
@@ -36,29 +52,29 @@ def write_errors(path: Path) -> Iterator[None]:
         reason = os.strerror(error.errno) if error.errno else error
         raise UserError(
             f"Cannot write {path} ({reason}): free some space or choose another folder. Earlier "
-            "files are as they were."
+            "files are unchanged."
         ) from error
 
 
 @contextmanager
 def replacing(path: str | PathLike[str]) -> Iterator[Path]:
-    """Write a file so that nobody ever sees half of it.
+    """Write a file whole or not at all.
 
     Parameters
     ----------
     path : str or path
-        The file to write; folders above it are made.
+        File to write; its folder is created.
 
     Yields
     ------
     Path
-        Where to write. It becomes `path` at the end of the block, and is removed if the block
-        fails; until then an earlier file stays as it was.
+        Temporary file to write to. It replaces `path` at the end of the block, and is removed if
+        the block fails.
 
     Raises
     ------
     UserError
-        If the disk is full or the place cannot be written to.
+        If the disk is full or the file cannot be written.
     """
     path = Path(path)
     part = path.with_name(path.name + ".part")

@@ -84,7 +84,7 @@ def test_own_names_come_before_common_ones_and_the_recipe_s_before_both(tmp_path
         ({"zzz": "spindle"}, "no class 'zzz': there are connective, dead, epithelial, inflam"),
         (
             {"dead": "miscelaneous"},
-            "'miscelaneous' is no type to be learned: did you mean 'miscellaneous'",
+            "'miscelaneous' is not among the types: did you mean 'misc",
         ),
     ],
 )
@@ -188,7 +188,7 @@ def test_ignored_areas_keep_their_place_at_another_resolution(tmp_path: Path) ->
 @pytest.mark.parametrize("options", [{"labels": "labels_split"}, {"doubtful": "d.csv"}])
 def test_options_of_plain_folders_are_theirs(tmp_path: Path, options: dict[str, str]) -> None:
     tnbc(tmp_path / "set")
-    with pytest.raises(UserError, match=r"\[data.set\]: labels and doubtful are for plain dataset"):
+    with pytest.raises(UserError, match=r"\[data.set\]: labels and doubtful are options"):
         load_source(Source(tmp_path / "set", **options))  # type: ignore[arg-type]
 
 

@@ -226,7 +226,7 @@ def test_a_number_from_elsewhere_is_a_new_nucleus(session: EditSession) -> None:
 
 
 def test_labels_that_leave_the_image(session: EditSession) -> None:
-    with pytest.raises(IndexError, match="leaves an image"):
+    with pytest.raises(IndexError, match="exceeds an image"):
         session.apply(operations.paint, 100, 80, np.ones((20, 20), int), "other")
 
 

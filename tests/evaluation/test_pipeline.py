@@ -197,7 +197,7 @@ def test_dataset_as_published_is_scored_by_part_and_class(
         ({"pred": "nothing", "truth": "made"}, "nothing holds no label images"),
         ({"pred": "part", "truth": "made"}, r"part holds no b\.tif or b\.nucleus, as made does"),
         ({"pred": "small", "truth": "made"}, r"a\.tif is 150 x 120 px, .* 3 x 4: they must match"),
-        ({"model": "none", "data": ["made"]}, "There are no weights 'none'"),
+        ({"model": "none", "data": ["made"]}, "Unknown weights 'none'"),
     ],
 )
 def test_mistakes_are_told(

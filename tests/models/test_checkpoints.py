@@ -99,15 +99,15 @@ def test_shipped_weights_that_came_in_part_are_refused(
     for content in (pointer, whole[:5000], changed):
         saved.write_bytes(content)
         found = hashlib.sha256(content).hexdigest()[:12]
-        message = rf"only a part of it: it has {len(content):,} bytes and SHA-256 {found}…, and "
-        with pytest.raises(UserError, match=rf"{message}should have {digest[:12]}…; install"):
+        message = rf"is incomplete or changed: it has {len(content):,} bytes and SHA-256 {found}…, "
+        with pytest.raises(UserError, match=rf"{message}expected {digest[:12]}…. Install"):
             load_checkpoint("mine")
     monkeypatch.undo()
     load_checkpoint(saved)  # anywhere else it is a file like any other
 
 
 def test_unknown_name_is_told() -> None:
-    with pytest.raises(UserError, match="There are no weights 'mein'"):
+    with pytest.raises(UserError, match="Unknown weights 'mein'"):
         load_checkpoint("mein")
 
 

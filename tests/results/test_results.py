@@ -207,7 +207,7 @@ def test_abort_after_finish_changes_nothing(path: Path) -> None:
 def test_the_next_run_replaces_what_a_killed_process_left(path: Path) -> None:
     code = f"""
 import os, pathlib, numpy
-from napari_nucleus.result import ResultWriter
+from napari_nucleus.results import ResultWriter
 writer = ResultWriter(pathlib.Path({str(path)!r}), (600, 600), None, {TYPES!r}, {RUN!r})
 writer.write_labels(0, 0, numpy.ones((600, 600), int))
 os._exit(9)
@@ -232,9 +232,9 @@ def test_corrections_by_hand_are_never_replaced(path: Path) -> None:
     write(path, grid(100, 120))
     with writer(path) as new:
         (path / "edits.jsonl").write_text('{"n": 1, "edit": "mark"}\n')  # while the new one is made
-        with pytest.raises(UserError, match="corrections by hand"):
+        with pytest.raises(UserError, match="manual corrections"):
             new.finish(seconds={})
-    with pytest.raises(UserError, match="corrections by hand"):
+    with pytest.raises(UserError, match="manual corrections"):
         writer(path)
     assert open_result(path).read_labels(0, 0, 120, 100).max() == 56
     assert list(path.parent.iterdir()) == [path]
@@ -293,7 +293,7 @@ def test_files_that_the_system_refuses(path: Path, limit: int) -> None:
     code = f"""
 import pathlib, resource, numpy
 from napari_nucleus.errors import UserError
-from napari_nucleus.result import ResultWriter
+from napari_nucleus.results import ResultWriter
 resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
 noise = numpy.random.default_rng(0).integers(0, 2**31, (2048, 2048))
 try:
@@ -312,12 +312,12 @@ except UserError as error:
 def test_boxes_that_leave_the_image(path: Path, box: tuple[int, int, int, int]) -> None:
     x, y, width, height = box
     with writer(path, (100, 120)) as new:
-        with pytest.raises(IndexError, match="leaves an image of 120 x 100 px"):
+        with pytest.raises(IndexError, match="exceeds an image of 120 x 100 px"):
             new.read_labels(x, y, width, height)
-        with pytest.raises(IndexError, match="leaves an image of 120 x 100 px"):
+        with pytest.raises(IndexError, match="exceeds an image of 120 x 100 px"):
             new.write_labels(x, y, np.ones((height, width), int))
     result = write(path, grid(100, 120))
-    with pytest.raises(IndexError, match="leaves an image of 120 x 100 px"):
+    with pytest.raises(IndexError, match="exceeds an image of 120 x 100 px"):
         result.read_labels(x, y, width, height)
 
 

@@ -144,10 +144,10 @@ def test_files_that_are_refused(tmp_path: Path) -> None:
         (tmp_path / f"begun.{suffix}").write_bytes(data[:12])
     for name, reason in {
         "missing.png": "does not exist",
-        ".": "is no file",
+        ".": "is a folder",
         "empty.png": "is empty",
-        "notes.tif": "is no PNG, JPEG, TIFF",
-        "tissue.gif": "is no PNG, JPEG, TIFF",
+        "notes.tif": "is not PNG, JPEG, TIFF",
+        "tissue.gif": "is not PNG, JPEG, TIFF",
         "cut.png": "damaged or truncated",
         "cut.jpg": "damaged or truncated",
         "begun.png": "damaged or truncated",
@@ -172,7 +172,7 @@ def test_a_picture_larger_than_memory(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mpp", [0, -1, float("nan"), float("inf")])
 def test_no_size_of_a_pixel(mpp: float) -> None:
-    with pytest.raises(UserError, match="no size of a pixel"):
+    with pytest.raises(UserError, match="not a pixel size"):
         slide_from_arrays([noise(8, 8)], mpp=mpp)
 
 
@@ -199,8 +199,8 @@ def test_grey_and_transparent_arrays() -> None:
 @pytest.mark.parametrize(
     ("array", "reason"),
     [
-        (np.zeros((5, 20, 30), np.uint8), "no plane of RGB"),
-        (np.zeros((20, 30, 2), np.uint8), "no plane of RGB"),
+        (np.zeros((5, 20, 30), np.uint8), "not a plane of RGB"),
+        (np.zeros((20, 30, 2), np.uint8), "not a plane of RGB"),
         (np.zeros((0, 30, 3), np.uint8), "empty"),
         (np.zeros((20, 30, 3), np.float32), "type float32: save it as 8-bit RGB"),
         (np.zeros((20, 30), np.int32), "type int32: save it as 8-bit RGB"),

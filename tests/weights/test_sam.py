@@ -71,7 +71,7 @@ def test_damaged_weights_are_fetched_anew(served: Path, home: Path) -> None:
 
 def test_another_file_is_not_kept(served: Path, home: Path) -> None:
     served.write_bytes(CONTENT[:-1])
-    with pytest.raises(UserError, match="gave another file than MobileSAM"):
+    with pytest.raises(UserError, match="sent another file than the official MobileSAM"):
         fetch_sam("vit_t", lambda *_: None)
     assert not list(home.iterdir())
 
@@ -87,7 +87,7 @@ def test_download_ends_where_progress_raises(served: Path, home: Path) -> None:
 
 def test_missing_address_is_told(served: Path) -> None:
     served.unlink()
-    with pytest.raises(UserError, match=r"cannot be fetched from http.*HTTPError"):
+    with pytest.raises(UserError, match=r"cannot be downloaded from http.*HTTPError"):
         fetch_sam("vit_t", lambda *_: None)
 
 
@@ -118,7 +118,7 @@ def test_missing_weights_say_how_to_get_them(home: Path) -> None:
 
 
 def test_unknown_name_offers_the_nearest() -> None:
-    with pytest.raises(UserError, match=r"no SAM weights 'vit_hh': give a file or vit_h"):
+    with pytest.raises(UserError, match=r"Unknown SAM weights 'vit_hh': give a file or vit_h"):
         find_sam("vit_hh")
 
 

@@ -76,7 +76,7 @@ def test_what_is_no_slide_is_one_line(
     (tmp_path / "notes.svs").write_text("no image")
     look_at(opener, tmp_path / "notes.svs", qtbot)
     (message,) = told()
-    assert message.startswith("notes.svs is no PNG")
+    assert message.startswith("notes.svs is not PNG")
     assert opener.picture.text() == message
     assert not opener.open_button.isEnabled()
     assert opener.size_label.text() == "–"

@@ -1,4 +1,4 @@
-"""Annotated images, in the form in which their publishers hand them out, become samples."""
+"""Datasets: annotated images, as published or one's own, read into samples."""
 
 from napari_nucleus.datasets.formats.base import COMMON_TYPES, Format
 from napari_nucleus.datasets.formats.folder import image_files

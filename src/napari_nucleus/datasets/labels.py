@@ -13,47 +13,52 @@ from napari_nucleus.nucleus_types import UNKNOWN
 
 
 def read_types(file: Path) -> "pd.Series[str]":
-    """Read a table of types: name of the type by the number of the nucleus.
+    """Read a table of types.
 
     Parameters
     ----------
     file : Path
-        CSV with columns ``label,type``; others are ignored. A nucleus without a type is left out.
+        CSV with columns ``label,type``; others are ignored.
+
+    Returns
+    -------
+    pd.Series[str]
+        Type by label, without the nuclei that have no type.
 
     Raises
     ------
     UserError
-        If it cannot be read, lacks a column, or gives a number twice.
+        If it cannot be read, lacks a column, or gives a label two types.
     """
     table = read_csv(file, ["label", "type"]).dropna()
     twice = table["label"][table["label"].duplicated()]
     if len(twice):
-        raise UserError(f"{file} gives label {twice.iloc[0]} two types: keep one of its rows.")
+        raise UserError(f"{file} gives label {twice.iloc[0]} more than one type: keep one row.")
     return table.set_index("label")["type"].astype(str)
 
 
 def type_index(
     types: "Mapping[int, str] | pd.Series[str]", names: Sequence[str], ids: np.ndarray
 ) -> np.ndarray:
-    """Turn names of types into numbers.
+    """Return the index of the type of each nucleus.
 
     Parameters
     ----------
     types : mapping of int to str or pd.Series[str]
-        Name by the number of the nucleus.
+        Name of the type by label in the file.
     names : sequence of str
-        The types that count.
-    ids : ndarray
-        (N + 1,), number of each label; the first is the background's.
+        The K types that count.
+    ids : (N + 1,) ndarray of int
+        Label in the file of each nucleus; the first is the background's.
 
     Returns
     -------
-    ndarray
-        Uint8 (N + 1,): 0 for the background, 1 to K for the types that count, else `UNKNOWN`.
+    (N + 1,) ndarray of uint8
+        0 for the background, 1 to K for the types that count, else `UNKNOWN`.
     """
     number = {name: i + 1 for i, name in enumerate(names)}
-    known = {of: number[name] for of, name in types.items() if name in number}
-    return np.array([0, *(known.get(of, UNKNOWN) for of in ids[1:].tolist())], np.uint8)
+    known = {label: number[name] for label, name in types.items() if name in number}
+    return np.array([0, *(known.get(label, UNKNOWN) for label in ids[1:].tolist())], np.uint8)
 
 
 def read_labels(file: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -66,10 +71,10 @@ def read_labels(file: Path) -> tuple[np.ndarray, np.ndarray]:
 
     Returns
     -------
-    labels
-        Int32 (H, W), nuclei are 1 to N.
-    ids
-        (N + 1,), the number that each has in the file; 0 for the background.
+    labels : (H, W) ndarray of int32
+        Nuclei are 1 to N.
+    ids : (N + 1,) ndarray of int64
+        The label that each has in the file; 0 for the background.
 
     Raises
     ------
@@ -81,6 +86,16 @@ def read_labels(file: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def read_label_image(file: Path) -> np.ndarray:
     """Read the pixels of a label image as they are.
+
+    Parameters
+    ----------
+    file : Path
+        TIFF file.
+
+    Returns
+    -------
+    ndarray
+        Of any shape and dtype.
 
     Raises
     ------
@@ -94,31 +109,33 @@ def read_label_image(file: Path) -> np.ndarray:
 
 
 def number_labels(raw: np.ndarray, file: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Give the nuclei of a label image numbers from 1 on.
+    """Renumber the nuclei of a label image from 1.
 
     Parameters
     ----------
-    raw : ndarray
-        (H, W) whole numbers, also as floats, 0 = background; numbers may be missing.
+    raw : (H, W) ndarray of int or float
+        Whole numbers, 0 = background; numbers may be missing.
     file : Path
-        Where they come from, for the message.
+        File that they come from, for the message.
 
     Returns
     -------
-    labels
-        Int32 (H, W), nuclei are 1 to N.
-    ids
-        (N + 1,), the number that each had; 0 for the background.
+    labels : (H, W) ndarray of int32
+        Nuclei are 1 to N.
+    ids : (N + 1,) ndarray of int64
+        The label that each had; 0 for the background.
 
     Raises
     ------
     UserError
-        If they are no such numbers.
+        If these are not labels.
     """
     ids = np.unique(raw)
     numbers = raw.ndim == 2 and raw.size > 0 and raw.dtype.kind in "iuf"
     if not numbers or ids[0] < 0 or np.any(ids != np.trunc(ids)):
-        raise UserError(f"{file} is no label image: it needs one channel of whole numbers from 0.")
+        raise UserError(
+            f"{file} is not a label image: it needs one channel of whole numbers from 0."
+        )
     labels = np.searchsorted(ids, raw).astype(np.int32)
     ids = ids.astype(np.int64)
     return (labels, ids) if ids[0] == 0 else (labels + 1, np.concatenate([[0], ids]))

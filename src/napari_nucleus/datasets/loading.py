@@ -1,4 +1,4 @@
-"""From annotated images as published to samples with one set of types, at one resolution."""
+"""Read datasets into samples with one set of types, at one resolution."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,7 +20,24 @@ def load_source(
 ) -> list[Sample]:
     """Read the images of a source into memory.
 
-    Parameters and errors are those of `iter_source`.
+    Parameters
+    ----------
+    source : Source
+        The dataset.
+    types : iterable of str
+        Names of the types to be learned, as `iter_source` has them.
+    mpp : float or None
+        Micrometres per pixel that the samples are resampled to; None leaves them as they are.
+
+    Returns
+    -------
+    list of Sample
+        By part and name.
+
+    Raises
+    ------
+    UserError
+        As `iter_source`.
     """
     return list(iter_source(source, types, mpp))
 
@@ -33,7 +50,7 @@ def iter_source(
     Parameters
     ----------
     source : Source
-        What to read.
+        The dataset.
     types : iterable of str
         Names of the types to be learned. A nucleus gets the type that `Source.types` gives its
         class; else its class, if it is among them; else the one of `COMMON_TYPES` that the format
@@ -49,9 +66,9 @@ def iter_source(
     Raises
     ------
     UserError
-        If the folder is of no known format or of several, holds no image of the wanted parts, or a
-        file is missing or damaged; if labels do not match their image; if `Source.types` names a
-        class that the dataset does not have, or a type that is not wanted.
+        If the format is unknown or ambiguous, there is no image of the wanted parts, or a file is
+        missing or damaged; if labels do not match their image; if `Source.types` names a class that
+        the dataset does not have, or a type that is not to be learned.
     """
     wanted = list(types)
     layout = Layout.of(source.path)
@@ -65,28 +82,40 @@ def iter_source(
 def find_format(source: Source, layout: Layout) -> Format:
     """Return the format of a source, by name or by its layout.
 
+    Parameters
+    ----------
+    source : Source
+        The dataset.
+    layout : Layout
+        Its files.
+
+    Returns
+    -------
+    Format
+        One of `FORMATS`.
+
     Raises
     ------
     UserError
-        If it has none, or its layout fits several.
+        If it fits no format, or several.
     """
     if source.format != "auto":
         if source.format not in FORMATS:
-            raise UserError(f"There is no format {source.format!r}{_near(source.format, FORMATS)}")
+            raise UserError(f"Unknown format {source.format!r}{_near(source.format, FORMATS)}")
         found = [FORMATS[source.format]]
     else:
         found = [format for format in FORMATS.values() if format.matches(layout)]
     if len(found) != 1:
         names = ", ".join(format.name for format in found)
-        laid_out = f"fits several formats ({names})" if found else "is laid out as none of them"
+        fits = f"fits several formats ({names})" if found else "fits no known format"
         raise UserError(
-            f"{source.path} {laid_out}: give the recipe's [data.{source.path.name}] a format of "
-            f"{', '.join(FORMATS)}."
+            f"{source.path} {fits}: set the format in the recipe's [data.{source.path.name}] to "
+            f"one of {', '.join(FORMATS)}."
         )
     if (source.labels != "labels" or source.doubtful) and found[0].name != "folder":
         raise UserError(
-            f"[data.{source.path.name}]: labels and doubtful are for plain dataset folders, and "
-            f"{source.path} is read as {found[0].name}: leave them out."
+            f"[data.{source.path.name}]: labels and doubtful are options of plain dataset folders, "
+            f"but {source.path} is read as {found[0].name}: remove them."
         )
     return found[0]
 
@@ -97,6 +126,16 @@ def find_types(sources: Iterable[Source]) -> tuple[str, ...]:
     They are the datasets' own class names, as `Source.types` renames them, if all that have classes
     have the same ones. Datasets with different classes are learned together by the types of
     `COMMON_TYPES` that each of their formats knows, and by the own names of formats that know none.
+
+    Parameters
+    ----------
+    sources : iterable of Source
+        The datasets.
+
+    Returns
+    -------
+    tuple of str
+        Names of types.
 
     Raises
     ------
@@ -130,13 +169,15 @@ def _type_names(
         if name not in own:
             raise UserError(f"{where}: the dataset has no class {name!r}{_near(name, own)}")
         if target not in wanted:
-            raise UserError(f"{where}: {target!r} is no type to be learned{_near(target, wanted)}")
+            raise UserError(
+                f"{where}: {target!r} is not a type to be learned{_near(target, wanted)}"
+            )
     common = {name: to for name, to in format.common.items() if to in wanted and name not in wanted}
     return {**common, **source.types}
 
 
 def _near(name: str, known: Iterable[str]) -> str:
-    """Say what may have been meant."""
+    """Return the end of a message: the known name that is most like it, or all of them."""
     known = sorted(known)
     near = get_close_matches(name, known, n=1)
     if near:
@@ -157,9 +198,9 @@ def _wanted_records(source: Source, format: Format, layout: Layout) -> list[Reco
     if not records:
         other = f"; it has the parts {', '.join(sorted(there))}" if there else ""
         raise UserError(
-            f"{source.path} holds no annotated image, read as {format.name}"
-            + (f", of the parts {', '.join(sorted(parts - {''}))}" if parts - {""} else "")
-            + f"{other}: name another folder or other parts."
+            f"{source.path}, read as {format.name}, has no annotated image"
+            + (f" of the parts {', '.join(sorted(parts - {''}))}" if parts - {""} else "")
+            + f"{other}: choose another folder or other parts."
         )
     return records
 
@@ -170,13 +211,13 @@ def _sample(
     read = record.read()
     labels, ids = number_labels(read.labels, record.file)
     ignored = _ignored(read, labels)
-    for mask, kind in ((labels, "labels"), (ignored, "ignored areas")):
+    for mask, content in ((labels, "labels"), (ignored, "ignored areas")):
         if mask is not None and mask.shape != read.image.shape[:2]:
             raise UserError(
-                f"{record.file} has {kind} of {mask.shape[1]} x {mask.shape[0]} px, its image "
+                f"{record.file} has {content} of {mask.shape[1]} x {mask.shape[0]} px, its image "
                 f"{read.image.shape[1]} x {read.image.shape[0]}: they must match."
             )
-    types = {of: names.get(name, name) for of, name in read.types.items()}
+    types = {label: names.get(name, name) for label, name in read.types.items()}
     return Sample(
         name=record.name,
         dataset=source.path.name,

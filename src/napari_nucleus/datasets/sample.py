@@ -1,4 +1,4 @@
-"""What a network is trained and scored on: an image whose nuclei are known."""
+"""Samples: annotated images for training and evaluation."""
 
 from dataclasses import dataclass, replace
 
@@ -15,7 +15,7 @@ class Sample:
     Attributes
     ----------
     name : str
-        Which image; no other of its dataset has the same.
+        Name, unique in its dataset.
     dataset : str
         Name of the folder that the dataset lies in.
     image : (H, W, 3) ndarray of uint8
@@ -23,20 +23,19 @@ class Sample:
     labels : (H, W) ndarray of int32
         0 is background, nuclei are 1 to N.
     types : (N + 1,) ndarray of uint8
-        Type index of each label; 0 for the background, `UNKNOWN` where no type is
-        given.
+        Type index of each label; 0 for the background, `UNKNOWN` where no type is annotated.
     doubtful : (N + 1,) ndarray of bool
-        Nuclei that are there but whose outline is not: they may be several, or were
-        only boxed. Their pixels teach the foreground, not the shapes.
+        Nuclei without an exact outline: they may be several, or only a box was drawn. Their pixels
+        teach the foreground, not the shapes.
     mpp : float
         Micrometres per pixel.
     part : str
         Part of the dataset's official split that it belongs to; empty where there is none.
     tissue : str
-        What the image shows, where the dataset tells it image by image; else empty.
+        Tissue that the image shows, where the dataset gives it image by image; else empty.
     ignored : (H, W) ndarray of bool or None
-        Background in which there may be nuclei all the same: nobody looked, or nobody
-        could tell. Neither learned from nor scored. None where there is none of it.
+        Background that was not annotated or is ambiguous: neither learned nor scored. None where
+        there is none.
     """
 
     name: str
@@ -52,7 +51,20 @@ class Sample:
 
 
 def estimate_mpp(labels: np.ndarray, diameter_um: float = 7.5) -> float:
-    """Take the median nucleus for `diameter_um` wide; `DEFAULT_MPP` where there is none."""
+    """Estimate µm/px from the size of the nuclei.
+
+    Parameters
+    ----------
+    labels : (H, W) ndarray of int
+        0 = background.
+    diameter_um : float
+        Diameter of the median nucleus, in micrometres.
+
+    Returns
+    -------
+    float
+        Between 0.15 and 1; `DEFAULT_MPP` without nuclei.
+    """
     areas = np.bincount(labels.ravel())[1:]
     if not len(areas):
         return DEFAULT_MPP
@@ -60,7 +72,20 @@ def estimate_mpp(labels: np.ndarray, diameter_um: float = 7.5) -> float:
 
 
 def resample(sample: Sample, mpp: float) -> Sample:
-    """Return the sample at so many micrometres per pixel."""
+    """Resample an image with its annotation.
+
+    Parameters
+    ----------
+    sample : Sample
+        An annotated image.
+    mpp : float
+        Micrometres per pixel of the result.
+
+    Returns
+    -------
+    Sample
+        Image interpolated, labels by nearest neighbour.
+    """
     factor = sample.mpp / mpp
     height, width = sample.labels.shape
     size = (max(round(width * factor), 1), max(round(height * factor), 1))

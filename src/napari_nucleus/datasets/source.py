@@ -1,4 +1,4 @@
-"""Where annotated images are, and how they are to be read."""
+"""Sources: datasets on disk and how they are read."""
 
 from fnmatch import fnmatch
 from pathlib import Path
@@ -13,21 +13,21 @@ from napari_nucleus.slides import Slide
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Source:
-    """How one dataset is to be read.
+    """A dataset on disk and how it is read.
 
     Attributes
     ----------
     path : Path
         Its folder.
     format : str
-        Name of a format (`FORMATS`); ``"auto"`` tells it by the layout.
+        Name of a format (`FORMATS`); ``"auto"`` recognises it by the layout.
     parts : tuple of str
-        Parts of the official split to read; none named reads those that the format trains on.
-    mpp
+        Parts of the official split to read; if empty, those that the format trains on.
+    mpp : float, "nuclei" or None
         Micrometres per pixel of its images; ``"nuclei"`` estimates it per image from its nuclei,
         for collections of unknown magnification; None leaves it to the files or the format.
     holdout : tuple of str
-        Patterns of the names or parts of the images that are kept for validation.
+        Patterns of the names or parts of the images of the validation set.
     types : dict of str to str
         The dataset's own class name to the name of the type that it is to be learned as.
     labels : str
@@ -35,10 +35,10 @@ class Source:
     doubtful : str or None
         Of a plain dataset folder: CSV file in it with columns ``name,label``, nuclei that may be
         several.
-    share
-        Share of the training patches that come from it, relative to the others.
-    image : InstanceOf[Slide] | None
-        Of a result folder: its image, where that is in no file.
+    share : float
+        Share of the training patches that come from it, relative to the other sources.
+    image : Slide or None
+        Of a result folder: its image, if that is not a file.
     """
 
     path: Path
@@ -54,7 +54,20 @@ class Source:
 
 
 def is_held_out(source: Source, sample: Sample) -> bool:
-    """Tell whether a sample is kept for validation."""
+    """Return whether a sample belongs to the validation set.
+
+    Parameters
+    ----------
+    source : Source
+        The dataset.
+    sample : Sample
+        One of its samples.
+
+    Returns
+    -------
+    bool
+        Whether its name or part fits a pattern of `Source.holdout`.
+    """
     return any(
         fnmatch(name, pattern) for pattern in source.holdout for name in (sample.name, sample.part)
     )

@@ -1,4 +1,4 @@
-"""Scores of images and of data sets: what evaluation and training report, by one reckoning."""
+"""Scores of images and of datasets, as evaluation and training report them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,8 +31,8 @@ class Nuclei(NamedTuple):
     ----------
     labels : (H, W) ndarray of int
         0 = background.
-    types : ndarray
-        Int, by label: 1 to K for the types that are scored, `UNKNOWN` for none of them.
+    types : (N + 1,) ndarray of int
+        By label: 1 to K for the types that are scored, else `UNKNOWN`.
     """
 
     labels: np.ndarray
@@ -40,14 +40,14 @@ class Nuclei(NamedTuple):
 
 
 class TypeScore(NamedTuple):
-    """What one image adds to the scores of types.
+    """Contribution of one image to the scores of types.
 
     Attributes
     ----------
     counts : TypeCounts
-        As `metrics.count_types` has them.
+        As `metrics.count_types` returns them.
     panoptic : tuple[float, Floats]
-        As `metrics.score_panoptic` has it.
+        As `metrics.score_panoptic` returns it.
     """
 
     counts: TypeCounts
@@ -56,16 +56,16 @@ class TypeScore(NamedTuple):
 
 @dataclass(frozen=True)
 class ImageScore:
-    """What one image adds to the scores of a data set.
+    """Contribution of one image to the scores of a dataset.
 
     Attributes
     ----------
     dataset, name : str
-        Which image.
+        Dataset and name of the image.
     tissue : str
-        The group in which panoptic quality of types is averaged first.
+        Group in which panoptic quality of types is averaged first.
     scores : dict of str to float
-        As `metrics.score_pair` has them; and ``miou`` and ``weighted_f1``, of the pixels of
+        As `metrics.score_pair` returns them; and ``miou`` and ``weighted_f1``, of the pixels of
         background and nuclei, or, where types are scored, of background and each type.
     types : TypeScore or None
         None where types are not annotated or not scored.
@@ -93,18 +93,23 @@ def score_image(
     Parameters
     ----------
     dataset, name : str
-        Which image.
+        Dataset and name of the image.
     true, pred : Nuclei
         Annotated and predicted nuclei.
     types : int
-        How many types are scored. Annotated nuclei without type, and the predicted ones that
+        Number of types that are scored. Annotated nuclei without type, and the predicted ones that
         match them, do not count there.
     mpp : float
         Micrometres per pixel.
     ignored : (H, W) ndarray of bool or None
         Background that does not count, nor do predicted nuclei that are mostly in it.
     tissue : str
-        What the image shows; where nothing is said, the dataset is taken for one tissue.
+        Tissue that the image shows; if empty, all images of the dataset are one tissue.
+
+    Returns
+    -------
+    ImageScore
+        Scores of the image.
 
     Raises
     ------
@@ -120,12 +125,12 @@ def score_image(
         scores |= _score_pixels(true.labels[counts] > 0, pred.labels[counts] > 0)
         return ImageScore(dataset, name, tissue or dataset, scores, None)
     scores |= _score_pixel_types(true, pred, counts)
-    of_types = _score_types(true, pred, types, mpp / DEFAULT_MPP)
-    return ImageScore(dataset, name, tissue or dataset, scores, of_types)
+    type_score = _score_types(true, pred, types, mpp / DEFAULT_MPP)
+    return ImageScore(dataset, name, tissue or dataset, scores, type_score)
 
 
 def _outside(ignored: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return what of labels is outside, of those that are mostly outside."""
+    """Return the labels without ignored pixels and without nuclei that are mostly ignored."""
     size = np.bincount(labels.ravel())
     left = np.bincount(labels[~ignored], minlength=len(size))
     kept = 2 * left > size
@@ -153,27 +158,27 @@ def _score_types(true: Nuclei, pred: Nuclei, types: int, scale: float) -> TypeSc
     counts[pairs[~known[pairs[:, 0]], 1]] = False
     true_ids, pred_ids = true_ids[known], pred_ids[counts]
     true_type, pred_type = true.types[true_ids], pred.types[pred_ids]
-    kinds = range(1, types + 1)
+    numbers = range(1, types + 1)
     panoptic = score_panoptic(
         np.where(np.isin(true.labels, true_ids), true.labels, 0),
         np.where(np.isin(pred.labels, pred_ids), pred.labels, 0),
         dict(zip(true_ids.tolist(), true_type.tolist(), strict=True)),
         dict(zip(pred_ids.tolist(), pred_type.tolist(), strict=True)),
-        kinds,
+        numbers,
     )
     points = Centroids(true_xy[known], true_type), Centroids(pred_xy[counts], pred_type)
-    return TypeScore(count_types(*points, kinds), panoptic)
+    return TypeScore(count_types(*points, numbers), panoptic)
 
 
 def score_sets(images: Sequence[ImageScore], weights: ArrayLike) -> dict[str, Floats]:
-    """Score R data sets that are made of N images.
+    """Score R datasets that consist of N images.
 
     Parameters
     ----------
     images : sequence of ImageScore
         The images.
-    weights : (R, N) array
-        How often each image is in each data set.
+    weights : (R, N) array of float
+        How often each dataset contains each image.
 
     Returns
     -------
@@ -189,7 +194,7 @@ def score_sets(images: Sequence[ImageScore], weights: ArrayLike) -> dict[str, Fl
         key: weighted_mean([image.scores[key] for image in images], weights)
         for key in images[0].scores
     }
-    # an image without nuclei does not tell whether types are annotated: the others of its set do
+    # whether types are annotated is unknown from an image without nuclei, but not from its dataset
     annotated = {i.dataset for i in images if i.types and i.types.counts.annotated.any()}
     typed = [
         (index, image.tissue, image.types)
@@ -197,10 +202,10 @@ def score_sets(images: Sequence[ImageScore], weights: ArrayLike) -> dict[str, Fl
         if image.types and image.dataset in annotated
     ]
     if typed:
-        of_typed = weights[:, [i for i, _, _ in typed]]
-        tissues = [tissue for _, tissue, _ in typed]
-        found = score_types([of.counts for _, _, of in typed], of_typed)
-        panoptic = mean_panoptic([of.panoptic for _, _, of in typed], tissues, of_typed)
+        indices, tissues, type_scores = zip(*typed, strict=True)
+        typed_weights = weights[:, indices]
+        found = score_types([score.counts for score in type_scores], typed_weights)
+        panoptic = mean_panoptic([score.panoptic for score in type_scores], tissues, typed_weights)
         sets |= {"f1d": found["f1d"], "accuracy": found["accuracy"]}
         sets |= {"bpq": panoptic["bpq"], "mpq": panoptic["mpq"]}
         sets |= {"f1": found["f1"], "type_pq": panoptic["pq"]}
@@ -208,7 +213,7 @@ def score_sets(images: Sequence[ImageScore], weights: ArrayLike) -> dict[str, Fl
 
 
 def summarize(images: Sequence[ImageScore], types: Sequence[str]) -> dict[str, Any]:
-    """Score a data set.
+    """Score a dataset.
 
     Parameters
     ----------
@@ -224,7 +229,7 @@ def summarize(images: Sequence[ImageScore], types: Sequence[str]) -> dict[str, A
         every type.
     """
     sets = score_sets(images, np.ones((1, len(images))))
-    summary: dict[str, Any] = {key: float(of[0]) for key, of in sets.items() if of.ndim == 1}
+    summary: dict[str, Any] = {k: float(score[0]) for k, score in sets.items() if score.ndim == 1}
     if "f1" in sets:
         summary["f1"] = dict(zip(types, sets["f1"][0].tolist(), strict=True))
     return summary

@@ -1,8 +1,8 @@
-"""How sure a score is: data sets drawn anew from the same images (Efron 1979).
+"""Confidence intervals of scores by the bootstrap over images (Efron, Annals of Statistics 1979).
 
-A drawn data set is a row of weights, how often each image is in it. Whatever reckons a score from
-weights gives its value on the data set itself, where every weight is 1, and on a thousand drawn
-ones, by one formula.
+A resampled dataset is a row of weights: how often it contains each image. One formula of the
+weights gives a score of the dataset itself, where every weight is 1, and of a thousand resampled
+ones.
 """
 
 import numpy as np
@@ -12,39 +12,40 @@ Floats = NDArray[np.float64]
 
 
 def resample(images: int, n: int = 1000, seed: int = 0) -> Floats:
-    """Draw data sets of as many images as there are, with replacement.
+    """Resample a dataset: draw as many images as it has, with replacement.
 
     Parameters
     ----------
     images : int
-        How many there are.
+        Number of images.
     n : int
-        How many data sets to draw.
+        Number of resampled datasets.
     seed : int
-        The same seed draws the same ones.
+        Seed of the random numbers.
 
     Returns
     -------
-    (n, images) array
-        How often each image is in each data set.
+    (n, images) ndarray of float
+        How often each dataset contains each image.
     """
     rng = np.random.default_rng(seed)
     return rng.multinomial(images, np.full(images, 1 / images), size=n).astype(float)
 
 
 def weighted_mean(values: ArrayLike, weights: ArrayLike) -> Floats:
-    """Mean over images in each data set, NaN left out; NaN where nothing is left.
+    """Return the mean over the images of each dataset, without NaN.
 
     Parameters
     ----------
-    values : (N,) or (N, K) array
+    values : (N,) or (N, K) array of float
         One score, or K, per image.
-    weights : (R, N) array
-        How often each image is in each data set.
+    weights : (R, N) array of float
+        How often each dataset contains each image.
 
     Returns
     -------
-    (R,) or (R, K) array
+    (R,) or (R, K) ndarray of float
+        NaN where all values are NaN.
     """
     scores, weights = np.asarray(values, float), np.asarray(weights, float)
     defined = ~np.isnan(scores)
@@ -52,7 +53,18 @@ def weighted_mean(values: ArrayLike, weights: ArrayLike) -> Floats:
 
 
 def ratio(part: ArrayLike, whole: ArrayLike) -> Floats:
-    """Divide, NaN where there is nothing to divide by."""
+    """Divide; NaN where the divisor is not positive.
+
+    Parameters
+    ----------
+    part, whole : array of float
+        Dividend and divisor, which are broadcast.
+
+    Returns
+    -------
+    ndarray of float
+        Their ratio.
+    """
     part, whole = np.broadcast_arrays(np.asarray(part, float), np.asarray(whole, float))
     return np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
 
@@ -62,13 +74,13 @@ def interval(drawn: ArrayLike) -> Floats:
 
     Parameters
     ----------
-    drawn : (R, …) array
-        Its value in each drawn data set; NaN, where it is undefined, is left out.
+    drawn : (R, …) array of float
+        Its value in each resampled dataset; NaN where it is undefined.
 
     Returns
     -------
-    (2, …) array
-        Lower and upper end; NaN where the score is defined in none.
+    (2, …) ndarray of float
+        Lower and upper end; NaN where all values are NaN.
     """
     values = np.asarray(drawn, float)
     undefined = np.isnan(values).all(axis=0)
@@ -81,15 +93,17 @@ def bootstrap_ci(values: ArrayLike, n: int = 1000, seed: int = 0) -> tuple[float
 
     Parameters
     ----------
-    values : (N,) array
-        One score per image; NaN is left out.
-    n, seed : int
-        As `resample` has them.
+    values : (N,) array of float
+        One score per image, NaN where it is undefined.
+    n : int
+        Number of resampled datasets.
+    seed : int
+        Seed of the random numbers.
 
     Returns
     -------
-    tuple
-        Lower and upper end; NaN without any value.
+    tuple of 2 float
+        Lower and upper end; NaN if all values are NaN.
 
     Examples
     --------

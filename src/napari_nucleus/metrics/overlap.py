@@ -1,4 +1,4 @@
-"""Which annotated nucleus shares how many pixels with which predicted one."""
+"""Overlap of annotated and predicted nuclei, in pixels."""
 
 from typing import NamedTuple, Self
 
@@ -11,7 +11,7 @@ Ints = NDArray[np.int64]
 
 
 class Overlap(NamedTuple):
-    """Nuclei of two label maps and the pairs of them that overlap, in ascending order.
+    """Nuclei of two label images and the pairs of them that overlap, in ascending order.
 
     Attributes
     ----------
@@ -31,7 +31,23 @@ class Overlap(NamedTuple):
 
     @classmethod
     def of(cls, true: ArrayLike, pred: ArrayLike) -> Self:
-        """Compare two label maps (H, W) of int, 0 for background; numbers may be missing."""
+        """Return the overlap of two label images.
+
+        Parameters
+        ----------
+        true, pred : (H, W) array of int
+            Annotated and predicted labels, 0 = background; numbers may be missing.
+
+        Returns
+        -------
+        Overlap
+            Sizes of the nuclei, and shared pixels of each pair.
+
+        Raises
+        ------
+        UserError
+            If the shapes differ, or these are not labels.
+        """
         true, pred = label_maps(true, pred)
         # One number per pair of labels. Counted over runs, which are far fewer than the pixels.
         base = int(pred.max(initial=0)) + 1
@@ -61,7 +77,23 @@ class Overlap(NamedTuple):
 
 
 def label_maps(true: ArrayLike, pred: ArrayLike) -> tuple[Ints, Ints]:
-    """Both sides as whole numbers of the same shape, or a UserError."""
+    """Return annotation and prediction as int64, or refuse them.
+
+    Parameters
+    ----------
+    true, pred : (H, W) array of int
+        Labels or classes of pixels, from 0.
+
+    Returns
+    -------
+    true, pred : (H, W) ndarray of int64
+        The same.
+
+    Raises
+    ------
+    UserError
+        If the shapes differ, or they are not whole numbers from 0.
+    """
     true, pred = np.asarray(true), np.asarray(pred)
     if true.shape != pred.shape:
         raise UserError(

@@ -1,4 +1,4 @@
-"""How well predicted nuclei agree with annotated ones.
+"""Agreement of predicted with annotated nuclei.
 
 Every score has the definition of its reference implementation, down to the 1e-6 in a denominator:
 HoVer-Net's (Graham et al., Medical Image Analysis 58 (2019), 101563) and PanNuke's (Gamper et al.,
@@ -82,8 +82,8 @@ class Centroids(NamedTuple):
 
     Attributes
     ----------
-    xy : (N, 2) array
-        Pixels.
+    xy : (N, 2) array of float
+        Centroids in pixels.
     type : (N,) array of int
         1 to K.
     """
@@ -97,12 +97,12 @@ def match_centroids(true: ArrayLike, pred: ArrayLike) -> Ints:
 
     Parameters
     ----------
-    true, pred : (N, 2), (M, 2) array
-        Pixels of `DEFAULT_MPP`.
+    true, pred : (N, 2), (M, 2) array of float
+        Centroids (x, y) in pixels of `DEFAULT_MPP`.
 
     Returns
     -------
-    (P, 2) array of int
+    (P, 2) ndarray of int
         Indices into `true` and `pred`.
     """
     distance = cdist(true, pred)
@@ -111,7 +111,7 @@ def match_centroids(true: ArrayLike, pred: ArrayLike) -> Ints:
 
 
 class TypeCounts(NamedTuple):
-    """What the scores of types are made of, for one image.
+    """Counts of one image from which the scores of types are computed.
 
     Attributes
     ----------
@@ -136,10 +136,9 @@ class TypeCounts(NamedTuple):
 
 
 def count_types(true: Centroids, pred: Centroids, types: Sequence[int]) -> TypeCounts:
-    """Count what `score_types` needs of one image.
+    """Count the pairs and single nuclei of one image for `score_types`.
 
-    As in the reference, a side without nuclei counts as one nucleus of type 0 at (0, 0), which is
-    most often missed or too many.
+    As in the reference, a side without nuclei counts as one nucleus of type 0 at (0, 0).
 
     Parameters
     ----------
@@ -147,14 +146,19 @@ def count_types(true: Centroids, pred: Centroids, types: Sequence[int]) -> TypeC
         Annotated and predicted nuclei.
     types : sequence of int
         The K types to score.
+
+    Returns
+    -------
+    TypeCounts
+        The counts.
     """
     true, pred = _never_empty(true), _never_empty(pred)
     pairs = match_centroids(true.xy, pred.xy)
     true_type, pred_type = true.type[pairs[:, 0]], pred.type[pairs[:, 1]]
     alone = np.delete(true.type, pairs[:, 0]), np.delete(pred.type, pairs[:, 1])
 
-    def of_type(kinds: NDArray[Any]) -> NDArray[np.bool_]:
-        return kinds == np.asarray(types)[:, None]
+    def of_type(numbers: NDArray[Any]) -> NDArray[np.bool_]:
+        return numbers == np.asarray(types)[:, None]
 
     is_true, is_pred = of_type(true_type), of_type(pred_type)
     return TypeCounts(
@@ -170,14 +174,14 @@ def count_types(true: Centroids, pred: Centroids, types: Sequence[int]) -> TypeC
 
 
 def score_types(images: Sequence[TypeCounts], weights: ArrayLike) -> dict[str, Floats]:
-    """Score detection and classification over all nuclei of data sets.
+    """Score detection and classification over all nuclei of datasets.
 
     Parameters
     ----------
     images : sequence of TypeCounts
-        What `count_types` counted in each of N images.
-    weights : (R, N) array
-        How often each image is in each of R data sets.
+        Counts of each of N images.
+    weights : (R, N) array of float
+        How often each of R datasets contains each image.
 
     Returns
     -------
@@ -216,9 +220,9 @@ def score_panoptic(
 
     Returns
     -------
-    bpq
+    bpq : float
         Over all nuclei whatever their type. NaN where nothing is annotated.
-    pq : (K,) array
+    pq : (K,) ndarray of float
         Over the nuclei of each type. NaN where none of it is annotated.
 
     Raises
@@ -234,24 +238,24 @@ def score_panoptic(
         return _panoptic(overlap, true_chosen, pred_chosen)[2] if true_chosen.any() else np.nan
 
     bpq = pq(np.ones(len(true_type), bool), np.ones(len(pred_type), bool))
-    return bpq, np.array([pq(true_type == kind, pred_type == kind) for kind in types])
+    return bpq, np.array([pq(true_type == number, pred_type == number) for number in types])
 
 
 def mean_panoptic(
     images: Sequence[tuple[float, Floats]], tissues: Sequence[str], weights: ArrayLike
 ) -> dict[str, Floats]:
-    """Mean panoptic quality over data sets as PanNuke defines it.
+    """Mean panoptic quality over datasets as PanNuke defines it.
 
     Each image is averaged over its types, each tissue over its images, the whole over tissues.
 
     Parameters
     ----------
-    images : Sequence[tuple[float, Floats]]
-        What `score_panoptic` answered for each of N images.
+    images : sequence of (float, (K,) ndarray of float)
+        Scores of each of N images, as `score_panoptic` returns them.
     tissues : sequence of str
         Tissue of each image.
-    weights : (R, N) array
-        How often each image is in each of R data sets.
+    weights : (R, N) array of float
+        How often each of R datasets contains each image.
 
     Returns
     -------
@@ -278,21 +282,26 @@ def mean_iou(true: ArrayLike, pred: ArrayLike) -> float:
         Annotated and predicted class of each pixel, of the same shape. Classes that are on
         neither side do not count.
 
+    Returns
+    -------
+    float
+        NaN without pixels.
+
     Raises
     ------
     UserError
         If the shapes differ, or these are not classes.
     """
-    shared, of_true, of_pred = _count_classes(true, pred)
-    union = of_true + of_pred - shared
+    shared, annotated, predicted = _count_classes(true, pred)
+    union = annotated + predicted - shared
     return mean(shared[union > 0] / union[union > 0])
 
 
 def weighted_f1(true: ArrayLike, pred: ArrayLike) -> float:
     """Mean over the classes of the F1 of their pixels, weighted by how many are annotated.
 
-    Background is a class like the others and mostly the largest. So scikit-learn defines it, and
-    so the authors of the SAM-fused eU-Net3+ compute what they call Dice.
+    Background is a class like the others and mostly the largest. This is scikit-learn's weighted
+    F1, which the authors of the SAM-fused eU-Net3+ report as Dice.
 
     Parameters
     ----------
@@ -309,23 +318,35 @@ def weighted_f1(true: ArrayLike, pred: ArrayLike) -> float:
     UserError
         If the shapes differ, or these are not classes.
     """
-    shared, of_true, of_pred = _count_classes(true, pred)
-    f1 = 2 * shared / np.maximum(of_true + of_pred, 1)
-    return float(np.average(f1, weights=of_true)) if of_true.any() else np.nan
+    shared, annotated, predicted = _count_classes(true, pred)
+    f1 = 2 * shared / np.maximum(annotated + predicted, 1)
+    return float(np.average(f1, weights=annotated)) if annotated.any() else np.nan
 
 
 def _count_classes(true: ArrayLike, pred: ArrayLike) -> tuple[Ints, Ints, Ints]:
     """Count the pixels of each class: on both sides, annotated, and predicted."""
     true, pred = label_maps(true, pred)
     classes = int(max(true.max(initial=0), pred.max(initial=0))) + 1
-    shared, of_true, of_pred = (
-        np.bincount(of.ravel(), minlength=classes) for of in (true[true == pred], true, pred)
+    shared, annotated, predicted = (
+        np.bincount(pixels.ravel(), minlength=classes)
+        for pixels in (true[true == pred], true, pred)
     )
-    return shared, of_true, of_pred
+    return shared, annotated, predicted
 
 
 def mean(values: Iterable[float]) -> float:
-    """Mean of the scores that are no NaN; NaN without any."""
+    """Return the mean without NaN.
+
+    Parameters
+    ----------
+    values : iterable of float
+        Scores.
+
+    Returns
+    -------
+    float
+        NaN if all values are NaN.
+    """
     kept = [value for value in values if not np.isnan(value)]
     return float(np.mean(kept)) if kept else np.nan
 
@@ -394,7 +415,7 @@ def _never_empty(nuclei: Centroids) -> Centroids:
 def _types_of(labels: Ints, types: Mapping[int, int]) -> Ints:
     untyped = [label for label in labels.tolist() if label not in types]
     if untyped:
-        raise UserError(f"Label {untyped[0]} has no type; give one for every label.")
+        raise UserError(f"Label {untyped[0]} has no type: give one for every label.")
     return np.array([types[label] for label in labels.tolist()], int)
 
 

@@ -1,4 +1,4 @@
-"""Results for other programs: spreadsheets, statistics, QuPath, ImageJ, slides of a talk."""
+"""Export of results: tables, GeoJSON for QuPath, label image and overlay."""
 
 import itertools
 import json
@@ -29,11 +29,11 @@ _CLASSIC_TIFF_BYTES = 2**32 - 2**25
 
 
 def write_csv(result: Result, path: str | PathLike[str]) -> None:
-    """Write the table for spreadsheets: one row per nucleus, the unit in the column's name.
+    """Write the table of nuclei as CSV: one row per nucleus, units in the column names.
 
     Positions are in level-0 pixels, rounded to 2 decimals; probability and measurements to 4
-    significant digits. UTF-8, with a byte-order mark only if a type has a name beyond ASCII:
-    Excel needs it then, and other programs stumble over it.
+    significant digits. UTF-8, with a byte-order mark only if the name of a type is not ASCII: Excel
+    needs it then, and some programs cannot read it.
 
     Parameters
     ----------
@@ -62,9 +62,19 @@ def write_csv(result: Result, path: str | PathLike[str]) -> None:
 
 
 def write_parquet(result: Result, path: str | PathLike[str]) -> None:
-    """Write the table for statistics, unrounded.
+    """Write the table of nuclei as Parquet, unrounded.
 
-    Parameters and errors are those of `write_csv`.
+    Parameters
+    ----------
+    result : Result
+        The result.
+    path : str or path
+        The file to write.
+
+    Raises
+    ------
+    UserError
+        As `write_csv`.
     """
     with replacing(path) as part, pq.ParquetWriter(part, table_schema(result.mpp)) as writer:
         for table in result.tables():
@@ -72,12 +82,22 @@ def write_parquet(result: Result, path: str | PathLike[str]) -> None:
 
 
 def write_geojson(result: Result, path: str | PathLike[str]) -> None:
-    """Write the nuclei as a GeoJSON feature collection that QuPath (0.5 and later) reads.
+    """Write the nuclei as a GeoJSON feature collection for QuPath 0.5 and later.
 
-    Every nucleus is a detection: its outline along the edges of its pixels in level-0 pixels, its
-    label as name, its type with colour, its measurements.
+    Every nucleus is a detection with its outline (x, y) along the edges of its pixels, in level-0
+    pixels, its label as name, its type with colour, and its measurements.
 
-    Parameters and errors are those of `write_csv`.
+    Parameters
+    ----------
+    result : Result
+        The result.
+    path : str or path
+        The file to write.
+
+    Raises
+    ------
+    UserError
+        As `write_csv`.
     """
     classifications = {
         name: {"name": name, "color": _rgb(color)} for name, color in result.types.items()
@@ -89,11 +109,11 @@ def write_geojson(result: Result, path: str | PathLike[str]) -> None:
         for table, geometries in _blocks(result):
             values = _significant(table[measurements]).to_dict("records")
             rows = zip(table["label"], table["type"], values, geometries, strict=True)
-            for label, kind, measured, geometry in rows:
+            for label, type_name, measured, geometry in rows:
                 properties = {
                     "objectType": "detection",
                     "name": str(label),
-                    "classification": classifications[kind],
+                    "classification": classifications[type_name],
                     "measurements": {k: v for k, v in measured.items() if v == v},
                 }
                 file.write(
@@ -107,7 +127,17 @@ def write_geojson(result: Result, path: str | PathLike[str]) -> None:
 def write_labels(result: Result, path: str | PathLike[str]) -> None:
     """Write the labels as a tiled, compressed int32 TIFF, 0 = background (BigTIFF where needed).
 
-    Parameters and errors are those of `write_csv`.
+    Parameters
+    ----------
+    result : Result
+        The result.
+    path : str or path
+        The file to write.
+
+    Raises
+    ------
+    UserError
+        As `write_csv`.
     """
     height, width = result.shape
     big = 4 * height * width > _CLASSIC_TIFF_BYTES
@@ -133,7 +163,7 @@ def write_overlay(result: Result, path: str | PathLike[str], max_size: int = 400
     Parameters
     ----------
     result : Result
-        The result; its image must still lie where it was segmented.
+        The result; its image must still exist.
     path : str or path
         The file to write.
     max_size : int
@@ -142,7 +172,7 @@ def write_overlay(result: Result, path: str | PathLike[str], max_size: int = 400
     Raises
     ------
     UserError
-        If the image has moved or is another one, the file cannot be written, or the result is
+        If the image is missing or another one, the file cannot be written, or the result is
         damaged.
     """
     slide = result.open_image()

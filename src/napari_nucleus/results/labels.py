@@ -1,4 +1,4 @@
-"""A label pyramid on disk: OME-Zarr 0.5, int32, 0 = background, read and written by boxes."""
+"""Label pyramids on disk (OME-Zarr 0.5), read and written by boxes."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -15,20 +15,25 @@ _BLOCK = 4096
 
 
 def create_labels(path: Path, shape: tuple[int, int]) -> zarr.Array:
-    """Create a pyramid and return its largest level, empty; chunks without nuclei take no space.
+    """Create a pyramid; chunks without nuclei take no space.
 
     Parameters
     ----------
     path : Path
-        The folder to make.
+        Folder to create.
     shape : tuple of 2 int
-        Height and width.
+        Height and width of the largest level.
+
+    Returns
+    -------
+    zarr.Array
+        The largest level, (H, W) int32, filled with 0 (background).
     """
     return _create_level(zarr.create_group(path, zarr_format=3), 0, shape)
 
 
 def build_pyramid(path: Path, name: str, mpp: float | None) -> None:
-    """Add the lower levels and the OME-Zarr metadata, block by block.
+    """Add the lower levels and the OME-Zarr metadata.
 
     Every second pixel is kept from level to level, the first one included: the first pixels of
     all levels have the same centre, so that a scale alone places them.
@@ -36,11 +41,11 @@ def build_pyramid(path: Path, name: str, mpp: float | None) -> None:
     Parameters
     ----------
     path : Path
-        Folder made by `create_labels`.
+        Folder created by `create_labels`.
     name : str
         Name of the image.
     mpp : float or None
-        µm per pixel of the largest level, None where not known.
+        µm per pixel of the largest level, None if unknown.
     """
     group = zarr.open_group(path)
     upper = _level(group, "0")
@@ -64,14 +69,19 @@ def open_labels(path: Path, writable: bool = False) -> tuple[zarr.Array, ...]:
     Parameters
     ----------
     path : Path
-        Folder made by `create_labels` and completed by `build_pyramid`.
+        Folder created by `create_labels` and completed by `build_pyramid`.
     writable : bool
         Whether they may be written to.
+
+    Returns
+    -------
+    tuple of zarr.Array
+        Levels (H, W), int32.
 
     Raises
     ------
     OSError, ValueError, KeyError, TypeError
-        If there is none or it is damaged.
+        If it does not exist or is damaged.
     """
     group = zarr.open_group(path, mode="r+" if writable else "r")
     ome = cast(dict[str, Any], group.attrs["ome"])
@@ -80,27 +90,50 @@ def open_labels(path: Path, writable: bool = False) -> tuple[zarr.Array, ...]:
 
 
 def read_box(level: zarr.Array, x: int, y: int, width: int, height: int) -> np.ndarray:
-    """Return (height, width) int32 labels.
+    """Return the labels of a box.
+
+    Parameters
+    ----------
+    level : zarr.Array
+        Level of the pyramid, (H, W).
+    x, y : int
+        Upper left corner, in pixels of that level.
+    width, height : int
+        Size, in pixels of that level.
+
+    Returns
+    -------
+    (height, width) ndarray of int32
+        0 = background.
 
     Raises
     ------
     IndexError
-        If the box leaves the image.
+        If the box exceeds the image.
     """
     _check_box(level, x, y, width, height)
     return np.asarray(level[y : y + height, x : x + width])
 
 
 def write_box(level: zarr.Array, x: int, y: int, labels: np.ndarray) -> None:
-    """Write (H, W) labels with their first pixel at (x, y).
+    """Write the labels of a box, chunk by chunk.
 
-    One chunk after the other: of several chunks at once, zarr would go on to write the rest in
-    other threads after the first has failed, and bring back a folder that is being removed.
+    Of several chunks at once, zarr would continue to write in other threads after the first has
+    failed, and recreate a folder that is being removed.
+
+    Parameters
+    ----------
+    level : zarr.Array
+        Level of the pyramid, (H, W).
+    x, y : int
+        Upper left corner of the box, in pixels of that level.
+    labels : (H, W) ndarray of int
+        Labels of the box, 0 = background.
 
     Raises
     ------
     IndexError
-        If they leave the image.
+        If the box exceeds the image.
     """
     height, width = labels.shape
     _check_box(level, x, y, width, height)
@@ -111,7 +144,20 @@ def write_box(level: zarr.Array, x: int, y: int, labels: np.ndarray) -> None:
 
 
 def read_pixels(level: zarr.Array, y: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Return the (N,) int32 labels of single pixels; only the chunks that hold them are read."""
+    """Return the labels of single pixels; only the chunks that contain them are read.
+
+    Parameters
+    ----------
+    level : zarr.Array
+        Level of the pyramid, (H, W).
+    y, x : (N,) ndarray of int
+        Rows and columns of the pixels.
+
+    Returns
+    -------
+    (N,) ndarray of int32
+        0 = background.
+    """
     labels = np.zeros(len(y), np.int32)
     for chunk, part in _by_chunk(level, y, x):
         labels[part] = np.asarray(level[chunk])[y[part] - chunk[0].start, x[part] - chunk[1].start]
@@ -119,12 +165,22 @@ def read_pixels(level: zarr.Array, y: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 
 def write_pixels(level: zarr.Array, y: np.ndarray, x: np.ndarray, labels: np.ndarray) -> None:
-    """Write the (N,) labels of single pixels, and only chunks of which one differs."""
+    """Write the labels of single pixels; only chunks that change are written.
+
+    Parameters
+    ----------
+    level : zarr.Array
+        Level of the pyramid, (H, W).
+    y, x : (N,) ndarray of int
+        Rows and columns of the pixels.
+    labels : (N,) ndarray of int
+        Labels of the pixels, 0 = background.
+    """
     for chunk, part in _by_chunk(level, y, x):
         block = np.array(level[chunk])
-        place = y[part] - chunk[0].start, x[part] - chunk[1].start
-        if (block[place] != labels[part]).any():
-            block[place] = labels[part]
+        pixels = y[part] - chunk[0].start, x[part] - chunk[1].start
+        if (block[pixels] != labels[part]).any():
+            block[pixels] = labels[part]
             level[chunk] = block
 
 
@@ -154,7 +210,7 @@ def _cuts(start: int, length: int) -> list[int]:
 def _check_box(level: zarr.Array, x: int, y: int, width: int, height: int) -> None:
     rows, columns = level.shape
     if x < 0 or y < 0 or y + height > rows or x + width > columns:
-        raise IndexError(f"box {(x, y, width, height)} leaves an image of {columns} x {rows} px")
+        raise IndexError(f"box {(x, y, width, height)} exceeds an image of {columns} x {rows} px")
 
 
 def _create_level(group: zarr.Group, number: int, shape: tuple[int, int]) -> zarr.Array:
@@ -172,7 +228,7 @@ def _create_level(group: zarr.Group, number: int, shape: tuple[int, int]) -> zar
 def _level(group: zarr.Group, name: str) -> zarr.Array:
     level = group[name]
     if not isinstance(level, zarr.Array) or level.ndim != 2:
-        raise ValueError(f"labels.zarr/{name} is no image")
+        raise ValueError(f"labels.zarr/{name} is not an image")
     return level
 
 

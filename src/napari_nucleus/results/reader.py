@@ -2,10 +2,10 @@
 
 - `labels.zarr`: OME-Zarr 0.5, multiscale, int32 (y, x), 0 = background, chunks of 512;
 - `nuclei.parquet`: one row per nucleus;
-- `run.json`: what was segmented, by which model, how (`Run`);
-- `edits.jsonl`: corrections by hand, appended one by one.
+- `run.json`: image, model and options (`Run`);
+- `edits.jsonl`: manual corrections, appended one by one.
 
-What is read here is the corrected state, whether or not the table has been saved since.
+The corrected state is read, whether or not the table has been saved since.
 """
 
 import json
@@ -55,7 +55,7 @@ class Result:
 
     @property
     def mpp(self) -> float | None:
-        """µm per level-0 pixel, None where not known."""
+        """µm per level-0 pixel, None if unknown."""
         return self.run["source"]["mpp"]
 
     @property
@@ -77,12 +77,26 @@ class Result:
         return tuple(da.from_zarr(level, name=False) for level in self.levels)
 
     def read_labels(self, x: int, y: int, width: int, height: int, level: int = 0) -> np.ndarray:
-        """Return (height, width) int32 labels of a box in that level's pixels.
+        """Return the labels of a box.
+
+        Parameters
+        ----------
+        x, y : int
+            Upper left corner, in pixels of that level.
+        width, height : int
+            Size, in pixels of that level.
+        level : int
+            Index of the level.
+
+        Returns
+        -------
+        (height, width) ndarray of int32
+            0 = background.
 
         Raises
         ------
         IndexError
-            If the box leaves the image.
+            If the box exceeds the image.
         UserError
             If the labels are damaged.
         """
@@ -90,12 +104,39 @@ class Result:
             return read_box(self.levels[level], x, y, width, height)
 
     def table(self) -> pd.DataFrame:
-        """Return the nuclei, one row each (see `ResultWriter.append` for the columns)."""
+        """Return the nuclei, one row each.
+
+        Returns
+        -------
+        DataFrame
+            Columns as `results.schema.table_schema` has them.
+
+        Raises
+        ------
+        UserError
+            If the table is damaged.
+        """
         with _read_errors(self.path):
             return self._nuclei().to_pandas()
 
     def tables(self, rows: int = ROW_GROUP) -> Iterator[pd.DataFrame]:
-        """Yield the nuclei in pieces of at most so many rows."""
+        """Yield the nuclei piece by piece.
+
+        Parameters
+        ----------
+        rows : int
+            Most rows of a piece.
+
+        Yields
+        ------
+        DataFrame
+            As `table` returns it.
+
+        Raises
+        ------
+        UserError
+            If the table is damaged.
+        """
         with _read_errors(self.path):
             if has_edits(self.path):
                 batches = self._nuclei().to_batches(rows)
@@ -111,18 +152,23 @@ class Result:
         return pq.read_table(self.path / "nuclei.parquet")
 
     def open_image(self) -> Slide:
-        """Open the image that was segmented; all of the file is read once, to know it again.
+        """Open the image that was segmented; its hash is checked, for which all of it is read.
+
+        Returns
+        -------
+        Slide
+            At the result's µm/px.
 
         Raises
         ------
         UserError
-            If it came from a layer without a file, has moved or is another one.
+            If it came from a layer without a file, is missing or is another one.
         """
         path = self.run["source"]["path"]
         if path is None:
             raise UserError(
                 f"{self.path} was made from a layer without a file: save the layer as an image "
-                "and segment that."
+                "and segment the file."
             )
         try:
             slide = open_slide(path, mpp=self.mpp)
@@ -139,10 +185,20 @@ class Result:
 def open_result(path: str | PathLike[str]) -> Result:
     """Open a result folder.
 
+    Parameters
+    ----------
+    path : str or path
+        The folder, ``<stem>.nucleus``.
+
+    Returns
+    -------
+    Result
+        Labels and table in their corrected state, read when needed.
+
     Raises
     ------
     UserError
-        If there is none, it is damaged, or it was made by a later version.
+        If it is not a result folder, is damaged, or was made by a later version.
     """
     path = Path(path)
     if not (path / "run.json").is_file():
@@ -168,7 +224,7 @@ def open_result(path: str | PathLike[str]) -> Result:
 
 @contextmanager
 def _read_errors(path: Path) -> Iterator[None]:
-    """Tell the user when a result cannot be read."""
+    """Report a damaged result in one line."""
     try:
         yield
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:

@@ -1,4 +1,4 @@
-"""What the files of a result folder hold."""
+"""Contents of the files of a result folder."""
 
 from typing import Any, TypedDict
 
@@ -7,11 +7,10 @@ import pyarrow as pa
 from napari_nucleus.measure import POSITION_COLUMNS, measurement_columns
 
 FORMAT = 1
-"""Version of the format; raised when what an earlier version wrote is read in another way."""
+"""Version of the format; raised when files of earlier versions would be misread."""
 
 ROW_GROUP = 50_000
-"""Nuclei that the table keeps together: a tile has hundreds, and row groups that small would make a
-large and slow file."""
+"""Nuclei per row group of the table; the hundreds of one tile would make a large and slow file."""
 
 
 class SourceInfo(TypedDict):
@@ -34,7 +33,7 @@ class ModelInfo(TypedDict):
 
 
 class Run(TypedDict):
-    """What `run.json` holds."""
+    """Contents of `run.json`."""
 
     format: int
     version: str
@@ -54,7 +53,13 @@ def table_schema(mpp: float | None) -> pa.Schema:
     Parameters
     ----------
     mpp : float or None
-        µm per level-0 pixel, None where not known.
+        µm per level-0 pixel, None if unknown.
+
+    Returns
+    -------
+    pyarrow.Schema
+        `label`, `type`, `type_prob`, positions in level-0 pixels, measurements with their units in
+        the names, `edited`.
     """
     center, box = POSITION_COLUMNS[:2], POSITION_COLUMNS[2:]
     return pa.schema(

@@ -1,4 +1,4 @@
-"""Write a result folder, tile by tile."""
+"""Writer of result folders."""
 
 import json
 import shutil
@@ -29,15 +29,15 @@ from napari_nucleus.results.reader import Result, open_result
 from napari_nucleus.results.schema import FORMAT, ROW_GROUP, Run, table_schema
 
 _NAMES = {"labels.zarr", "nuclei.parquet", "run.json", "edits.jsonl", "edits.lock"}
-_LITTER = {".DS_Store", "Thumbs.db", "desktop.ini"}  # left behind by file managers
+_FILE_MANAGER_FILES = {".DS_Store", "Thumbs.db", "desktop.ini"}
 
 
 class ResultWriter:
     """Write a result folder tile by tile, with memory that does not grow with the image.
 
-    Everything goes into ``<path>.part``, which takes the place of `path` in `finish`. Until then
-    an earlier result stays as it was; what a killed process has left is replaced by the next run.
-    As a context manager it aborts unless it was finished.
+    Everything is written to ``<path>.part``, which `finish` renames to `path`. Until then an
+    earlier result is unchanged; the next run removes what a killed process has left. As a context
+    manager it aborts unless it was finished.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ class ResultWriter:
     shape : tuple of 2 int
         Height and width in level-0 pixels.
     mpp : float or None
-        µm per level-0 pixel, None where not known.
+        µm per level-0 pixel, None if unknown.
     types : mapping of str to str
         Name to colour ``"#rrggbb"`` of every type that the model knows.
     run : mapping of str to Any
@@ -55,8 +55,8 @@ class ResultWriter:
     Raises
     ------
     UserError
-        If `path` is something else than a result, or a result corrected by hand, or cannot be
-        written. All methods raise it when the disk is full.
+        If `path` is not a result, has manual corrections, or cannot be written. All methods raise
+        it when the disk is full.
     """
 
     def __init__(
@@ -93,22 +93,41 @@ class ResultWriter:
             self._table = self._leftovers.enter_context(table)
 
     def read_labels(self, x: int, y: int, width: int, height: int) -> np.ndarray:
-        """Return (height, width) int32 labels written so far in a box of level-0 pixels.
+        """Return the labels of a box that have been written so far.
+
+        Parameters
+        ----------
+        x, y : int
+            Upper left corner, in level-0 pixels.
+        width, height : int
+            Size, in level-0 pixels.
+
+        Returns
+        -------
+        (height, width) ndarray of int32
+            0 = background.
 
         Raises
         ------
         IndexError
-            If the box leaves the image.
+            If the box exceeds the image.
         """
         return read_box(self._labels, x, y, width, height)
 
     def write_labels(self, x: int, y: int, labels: np.ndarray) -> None:
-        """Write (H, W) labels with their first pixel at (x, y) in level-0 pixels.
+        """Write the labels of a box.
+
+        Parameters
+        ----------
+        x, y : int
+            Upper left corner of the box, in level-0 pixels.
+        labels : (H, W) ndarray of int
+            0 = background.
 
         Raises
         ------
         IndexError
-            If they leave the image.
+            If the box exceeds the image.
         """
         with self._aborting():
             write_box(self._labels, x, y, labels)
@@ -139,12 +158,17 @@ class ResultWriter:
             self._flush()
 
     def finish(self, **updates: Any) -> Result:
-        """Complete the folder and put it in place of an earlier result.
+        """Complete the folder and replace an earlier result by it.
 
         Parameters
         ----------
         **updates : Any
-            Entries of `Run` that are known only now, such as `seconds`.
+            Further entries of `Run`, such as `seconds`.
+
+        Returns
+        -------
+        Result
+            The completed result.
 
         Raises
         ------
@@ -188,7 +212,7 @@ class ResultWriter:
             raise
 
     def _clear_the_way(self) -> None:
-        """Bring back what a process killed within `_swap` has moved away, drop what it left."""
+        """Restore or remove what a process killed within `_swap` has left."""
         if self._old.exists() and not self.path.exists():
             self._old.rename(self.path)
         for folder in (self.path, self._part, self._old):
@@ -216,15 +240,15 @@ class ResultWriter:
 
 
 def _refuse_to_replace(path: Path) -> None:
-    """Stand up for folders that are not ours and for corrections by hand."""
+    """Refuse to replace what is not a result, or has manual corrections."""
     if not path.exists():
         return
-    if not path.is_dir() or {entry.name for entry in path.iterdir()} - _NAMES - _LITTER:
-        raise UserError(f"{path} holds other files than a result: choose another folder.")
+    if not path.is_dir() or {entry.name for entry in path.iterdir()} - _NAMES - _FILE_MANAGER_FILES:
+        raise UserError(f"{path} contains files that are not of a result: choose another folder.")
     edits = path / "edits.jsonl"
     if edits.exists() and edits.stat().st_size:
         raise UserError(
-            f"{path} has corrections by hand: choose another folder, or remove this one first."
+            f"{path} has manual corrections: choose another folder, or delete this one first."
         )
     if is_locked(path):
-        raise UserError(f"{path} is being corrected in a window: close it there first.")
+        raise UserError(f"{path} is being corrected in another window: close it there first.")

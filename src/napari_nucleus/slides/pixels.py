@@ -1,4 +1,4 @@
-"""Pixels of any kind as 8-bit RGB: converted to what they mean, or refused by name."""
+"""Conversion of pixels to 8-bit RGB; formats that cannot be converted are refused by name."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -11,12 +11,12 @@ from PIL import Image
 from napari_nucleus.errors import UserError
 
 # Tissue on white glass fills the range of its pixels. 16-bit values that stay below this come from
-# a camera with fewer bits, and how many there were is written nowhere.
+# a camera with an unknown number of bits.
 _DIM = 2**14
 
 
 class _InPlace:
-    """An array without what makes dask take it for NumPy's."""
+    """An array that dask does not recognise as NumPy's, and therefore does not copy."""
 
     def __init__(self, array: NDArray[Any]) -> None:
         self._array = array
@@ -27,7 +27,7 @@ class _InPlace:
 
 
 def read_in_place(array: NDArray[Any], chunks: tuple[int, ...]) -> da.Array:
-    """Return a dask array that reads from a NumPy array where it lies.
+    """Return a dask array that reads a NumPy array without a copy.
 
     `dask.array.from_array` would copy it, and a memory-mapped file into memory.
 
@@ -36,15 +36,20 @@ def read_in_place(array: NDArray[Any], chunks: tuple[int, ...]) -> da.Array:
     array : ndarray of Any
         In memory or memory-mapped.
     chunks : tuple of int
-        Size of what dask reads at a time.
+        Chunk size along each axis.
+
+    Returns
+    -------
+    dask.array.Array
+        Of the same shape and dtype.
     """
     meta = np.empty((0,) * array.ndim, array.dtype)
     return da.from_array(_InPlace(array), chunks=chunks, name=False, asarray=True, meta=meta)
 
 
 @dataclass(frozen=True)
-class PixelKind:
-    """What the samples of a pixel mean.
+class PixelFormat:
+    """Meaning of the samples of a pixel.
 
     Attributes
     ----------
@@ -52,13 +57,12 @@ class PixelKind:
         Significant bits of a sample: ``2**bits - 1`` is full intensity.
     inverted : bool
         Whether 0 is white.
-    palette : ndarray of uint8 or None
-        Colours (2**bits, 3), uint8, that the samples are indices of.
+    palette : (2**bits, 3) ndarray of uint8 or None
+        Colours of which the samples are indices.
     ycbcr : bool
         Whether the three samples are luma and chroma (full range, ITU-R BT.601, as in JPEG).
     alpha : {"straight", "premultiplied"} or None
-        Whether the sample after the colour is opacity, and whether the colour is already
-        multiplied by it.
+        Opacity in the sample after the colour, and whether the colour is already multiplied by it.
     """
 
     bits: int = 8
@@ -73,15 +77,20 @@ class PixelKind:
         return 0 if self.inverted else 2**self.bits - 1
 
 
-def array_kind(pixels: da.Array, name: str) -> PixelKind:
-    """Return what the samples of an array mean that comes with no metadata.
+def array_format(pixels: da.Array, name: str) -> PixelFormat:
+    """Return the pixel format of an array without metadata.
 
     Parameters
     ----------
-    pixels : da.Array
-        Array (H, W) of grey, or (H, W, 2 to 4) of grey and opacity, RGB, or RGB and opacity.
+    pixels : (H, W) or (H, W, 2 to 4) dask.array.Array
+        Grey, grey and opacity, RGB, or RGB and opacity.
     name : str
         Name of the image, for the message.
+
+    Returns
+    -------
+    PixelFormat
+        By dtype and number of samples.
 
     Raises
     ------
@@ -90,11 +99,11 @@ def array_kind(pixels: da.Array, name: str) -> PixelKind:
     """
     bits = sample_bits(pixels.dtype, name)
     has_alpha = pixels.ndim == 3 and pixels.shape[2] in (2, 4)
-    return PixelKind(bits=bits, alpha="straight" if has_alpha else None)
+    return PixelFormat(bits=bits, alpha="straight" if has_alpha else None)
 
 
 def sample_bits(dtype: np.dtype, name: str) -> int:
-    """Return how many bits samples of a type have.
+    """Return the number of bits of a sample.
 
     Parameters
     ----------
@@ -103,10 +112,15 @@ def sample_bits(dtype: np.dtype, name: str) -> int:
     name : str
         Name of the image, for the message.
 
+    Returns
+    -------
+    int
+        1, 8 or 16.
+
     Raises
     ------
     UserError
-        If they are neither boolean nor 8- or 16-bit unsigned integers.
+        If the samples are neither boolean nor 8- or 16-bit unsigned integers.
     """
     if dtype.kind == "b":
         return 1
@@ -115,32 +129,32 @@ def sample_bits(dtype: np.dtype, name: str) -> int:
     raise UserError(f"{name} has pixels of type {dtype}: save it as 8-bit RGB")
 
 
-def as_rgb(pixels: da.Array, kind: PixelKind) -> da.Array:
+def as_rgb(pixels: da.Array, format: PixelFormat) -> da.Array:
     """Return the image as lazily converted RGB.
 
     Parameters
     ----------
-    pixels : da.Array
-        Array (H, W) or (H, W, samples); samples after colour and opacity are dropped.
-    kind : PixelKind
-        What the samples mean.
+    pixels : (H, W) or (H, W, S) dask.array.Array
+        S samples; those after colour and opacity are dropped.
+    format : PixelFormat
+        Meaning of the samples.
 
     Returns
     -------
-    dask.array.Array
-        Array (H, W, 3), uint8.
+    (H, W, 3) dask.array.Array of uint8
+        RGB.
     """
     if pixels.ndim == 2:
         pixels = pixels[..., np.newaxis]
     pixels = pixels.rechunk({2: -1})
-    is_rgb = kind.palette is None and kind == PixelKind() and pixels.shape[2] == 3
+    is_rgb = format.palette is None and format == PixelFormat() and pixels.shape[2] == 3
     if is_rgb and pixels.dtype == np.uint8:
         return pixels
-    table = _table(kind)
+    table = _table(format)
     return da.map_blocks(
         _convert,
         pixels,
-        kind,
+        format,
         table,
         chunks=(*pixels.chunks[:2], (3,)),
         dtype=np.uint8,
@@ -148,25 +162,25 @@ def as_rgb(pixels: da.Array, kind: PixelKind) -> da.Array:
     )
 
 
-def _table(kind: PixelKind) -> NDArray[np.uint8]:
+def _table(format: PixelFormat) -> NDArray[np.uint8]:
     """Return the 8-bit value, or colour, of every sample value."""
-    if kind.palette is not None:
-        return kind.palette
-    table = np.rint(np.linspace(0, 255, 2**kind.bits)).astype(np.uint8)
-    return table[::-1] if kind.inverted else table
+    if format.palette is not None:
+        return format.palette
+    table = np.rint(np.linspace(0, 255, 2**format.bits)).astype(np.uint8)
+    return table[::-1] if format.inverted else table
 
 
 def _convert(
-    pixels: NDArray[np.generic], kind: PixelKind, table: NDArray[np.uint8]
+    pixels: NDArray[np.generic], format: PixelFormat, table: NDArray[np.uint8]
 ) -> NDArray[np.uint8]:
-    if kind.palette is not None:
+    if format.palette is not None:
         return table[pixels[..., 0]]
     samples = table[pixels.astype(np.uint16, copy=False)]
     colors = 3 if samples.shape[2] >= 3 else 1
     color = samples[..., :colors]
-    if kind.alpha is not None:
-        color = _over_white(color, samples[..., colors : colors + 1], kind.alpha)
-    if kind.ycbcr:
+    if format.alpha is not None:
+        color = _over_white(color, samples[..., colors : colors + 1], format.alpha)
+    if format.ycbcr:
         image = Image.fromarray(np.ascontiguousarray(color), "YCbCr")
         return np.asarray(image.convert("RGB"))
     return np.ascontiguousarray(np.broadcast_to(color, (*color.shape[:2], 3)))
@@ -180,15 +194,15 @@ def _over_white(
     return np.minimum(light + 255 - opacity, 255).astype(np.uint8)
 
 
-def check_range(pixels: da.Array, kind: PixelKind, name: str) -> None:
-    """Refuse 16-bit pixels whose true range is unknown.
+def check_range(pixels: da.Array, format: PixelFormat, name: str) -> None:
+    """Refuse 16-bit pixels whose range is unknown.
 
     Parameters
     ----------
-    pixels : da.Array
-        Array (H, W) or (H, W, samples); its centre is read.
-    kind : PixelKind
-        What the samples mean.
+    pixels : (H, W) or (H, W, S) dask.array.Array
+        S samples; the centre of the image is read.
+    format : PixelFormat
+        Meaning of the samples.
     name : str
         Name of the image, for the message.
 
@@ -197,12 +211,12 @@ def check_range(pixels: da.Array, kind: PixelKind, name: str) -> None:
     UserError
         If 16-bit values use less than a quarter of their range.
     """
-    if kind.bits != 16 or kind.inverted:
+    if format.bits != 16 or format.inverted:
         return
     rows, columns = (
         slice(max(size // 2 - 512, 0), size // 2 + 512 + 1) for size in pixels.shape[:2]
     )
-    colors = pixels[rows, columns] if kind.alpha is None else pixels[rows, columns, :-1]
+    colors = pixels[rows, columns] if format.alpha is None else pixels[rows, columns, :-1]
     brightest = int(colors.max().compute(scheduler="threads"))
     if brightest < _DIM:
         raise UserError(

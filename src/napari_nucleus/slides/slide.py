@@ -1,4 +1,4 @@
-"""Any image as a slide: a pyramid of lazily read levels with its µm/px."""
+"""Slides: an image as a pyramid of lazily read levels with its µm/px."""
 
 import hashlib
 import io
@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from napari_nucleus.errors import UserError
-from napari_nucleus.slides.pixels import array_kind, as_rgb, check_range, read_in_place
+from napari_nucleus.slides.pixels import array_format, as_rgb, check_range, read_in_place
 from napari_nucleus.slides.tiff import is_plausible, read_tiff
 
-# Levels go on until the longest side is no longer than this, so that a view of the whole slide is
-# small; also the side of what dask handles at a time.
+# Coarser levels are added until the longest side is at most this, so that a view of the whole slide
+# is small; also the side of a dask chunk.
 _SMALL = 1024
 
 _TIFF = b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"
@@ -40,9 +40,9 @@ class Slide:
     path : Path or None
         File that it is read from, None for arrays.
     mpp : float or None
-        µm per level-0 pixel, None where unknown.
-    levels : tuple[da.Array, ...]
-        Arrays (H, W, 3), uint8, largest first, read when computed.
+        µm per level-0 pixel, None if unknown.
+    levels : tuple of (H, W, 3) dask.array.Array of uint8
+        RGB, largest first, read when computed.
     """
 
     name: str
@@ -70,21 +70,21 @@ class Slide:
         Parameters
         ----------
         x, y : int
-            Its left upper corner, in pixels of that level.
+            Its upper left corner, in pixels of that level.
         width, height : int
-            Its size, in pixels of that level.
+            Size, in pixels of that level.
         level : int
             Index of the level.
 
         Returns
         -------
-        ndarray
-            Array (height, width, 3), uint8; white outside of the image.
+        (height, width, 3) ndarray of uint8
+            RGB; white outside of the image.
 
         Raises
         ------
         UserError
-            If the file cannot be decoded there.
+            If the file cannot be decoded.
         """
         pixels = self.levels[level]
         out = np.full((height, width, 3), 255, np.uint8)
@@ -101,8 +101,8 @@ class Slide:
     ) -> NDArray[np.uint8]:
         """Return a rectangle resampled to a size, antialiased.
 
-        Boxes that overlap give the same pixels where they do, to rounding, if they are scaled
-        alike and lie a whole number of resampled pixels apart.
+        Overlapping boxes give the same pixels in their overlap, up to rounding, if they have the
+        same scale and are a whole number of resampled pixels apart.
 
         Parameters
         ----------
@@ -113,22 +113,22 @@ class Slide:
 
         Returns
         -------
-        ndarray
-            Array (height, width, 3), uint8; white outside of the image.
+        (height, width, 3) ndarray of uint8
+            RGB; white outside of the image.
 
         Raises
         ------
         UserError
-            If the file cannot be decoded there.
+            If the file cannot be decoded.
         """
         scale = min((box[2] - box[0]) / size[0], (box[3] - box[1]) / size[1])
-        # The coarsest level that is at least as fine; for enlarging there is none but level 0.
+        # The coarsest level that is at least as fine; level 0 for enlarging.
         level, downsample = 0, 1.0
         for index, candidate in enumerate(self.downsamples):
             if candidate <= scale * (1 + 1e-9):
                 level, downsample = index, candidate
         x0, y0, x1, y1 = (edge / downsample for edge in box)
-        # As far as the resampling filter reaches, so that it never meets an edge of what is read.
+        # Reach of the resampling filter, which must not meet the edge of the pixels that are read.
         margin_x = math.ceil(max((x1 - x0) / size[0], 1)) + 1
         margin_y = math.ceil(max((y1 - y0) / size[1], 1)) + 1
         left, top = math.floor(x0) - margin_x, math.floor(y0) - margin_y
@@ -151,8 +151,8 @@ class Slide:
 
         Returns
         -------
-        ndarray
-            Array (H, W, 3), uint8.
+        (H, W, 3) ndarray of uint8
+            RGB.
         """
         height, width = self.shape
         scale = max(height, width, max_size) / max_size
@@ -160,7 +160,7 @@ class Slide:
         return self.read_scaled((0, 0, width, height), size)
 
     def digest(self) -> str:
-        """Return the SHA-256 of the file, or of size and pixels where there is no file."""
+        """Return the SHA-256 of the file, or of size and pixels without a file, hexadecimal."""
         return self._digest
 
     @cached_property
@@ -178,7 +178,9 @@ class Slide:
         try:
             return pixels.compute(scheduler="threads")
         except (OSError, RuntimeError, ValueError) as error:  # imagecodecs raises RuntimeError
-            raise UserError(f"{self.name} cannot be read ({error}): is the file whole?") from error
+            raise UserError(
+                f"{self.name} cannot be read ({error}): copy or export the file again"
+            ) from error
 
 
 def open_slide(path: str | Path, mpp: float | None = None) -> Slide:
@@ -187,35 +189,47 @@ def open_slide(path: str | Path, mpp: float | None = None) -> Slide:
     Parameters
     ----------
     path : str or Path
-        PNG, JPEG, TIFF, OME-TIFF, SVS or NDPI; told by its content, not by its suffix. PNG and
-        JPEG are decoded into memory, the others are read where and when they are looked at.
+        PNG, JPEG, TIFF, OME-TIFF, SVS or NDPI, recognised by content, not by suffix. PNG and JPEG
+        are decoded into memory, the others are read piece by piece when needed.
     mpp : float or None
-        µm per pixel, in place of what the file tells.
+        µm per pixel; None takes it from the file.
 
     Returns
     -------
     Slide
-        With levels as they are stored, and coarser ones computed when looked at until one is small.
+        With the stored levels, and computed ones down to a small one.
 
     Raises
     ------
     UserError
-        If there is no such file, or it is no image, damaged, too large for memory, or of pixels
-        that are neither RGB nor can be turned into it without a guess.
+        If the file does not exist, is not an image, is damaged or too large for memory, or has
+        pixels that are not RGB and cannot be converted to it for certain.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     file = Path(folder) / "tissue.png"
+    ...     Image.new("RGB", (400, 300), "white").save(file)
+    ...     slide = open_slide(file, mpp=0.25)
+    >>> slide.name, slide.shape, slide.mpp
+    ('tissue', (300, 400), 0.25)
+    >>> slide.read(x=0, y=0, width=64, height=32).shape
+    (32, 64, 3)
     """
     path = Path(path)
     _check_mpp(mpp)
     magic = _magic(path)
     try:
         if magic.startswith(_TIFF):
-            levels, told = read_tiff(path)
+            levels, stored_mpp = read_tiff(path)
         else:
-            levels, told = _read_picture(path, png=magic.startswith(_PNG))
+            levels, stored_mpp = _read_picture(path, png=magic.startswith(_PNG))
     except MemoryError as error:
         raise UserError(
             f"{path.name} does not fit into memory: save it as a tiled, pyramidal TIFF"
         ) from error
-    return Slide(_stem(path), path, told if mpp is None else mpp, _with_coarser(levels))
+    return Slide(_stem(path), path, stored_mpp if mpp is None else mpp, _with_coarser(levels))
 
 
 def slide_from_arrays(
@@ -224,39 +238,39 @@ def slide_from_arrays(
     name: str = "image",
     path: str | Path | None = None,
 ) -> Slide:
-    """Return arrays, such as the levels of a napari layer, as a slide.
+    """Make a slide of arrays, such as the levels of a napari layer.
 
     Parameters
     ----------
     levels : sequence of Any
-        One image at several sizes, NumPy or dask arrays or what dask can wrap: (H, W, 3) RGB,
-        (H, W, 4) RGB and opacity, or (H, W) grey; uint8, uint16 or bool.
+        One image at several sizes, NumPy or dask arrays or others that dask can wrap: (H, W, 3)
+        RGB, (H, W, 4) RGB and opacity, or (H, W) grey; uint8, uint16 or bool.
     mpp : float or None
         µm per pixel of the largest.
     name : str
-        What the slide is called.
+        Name of the slide.
     path : str or Path or None
         File that the arrays were read from, if any.
 
     Returns
     -------
     Slide
-        With these levels, and coarser ones computed when looked at until one is small.
+        With these levels, and computed ones down to a small one.
 
     Raises
     ------
     UserError
-        If the arrays are no such images.
+        If the arrays are not such images.
     """
     _check_mpp(mpp)
     arrays = [_as_dask(level) for level in levels]
     for array in arrays:
         if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
             raise UserError(
-                f"{name} is no plane of RGB or grey (its shape is {array.shape}): choose another"
+                f"{name} has shape {array.shape}, not a plane of RGB or grey: choose another image"
             )
         if 0 in array.shape:
-            raise UserError(f"{name} is empty: choose another")
+            raise UserError(f"{name} is empty: choose another image")
     arrays.sort(key=lambda array: array.shape[0] * array.shape[1], reverse=True)
     rgb = [_array_as_rgb(array, name) for array in arrays]
     return Slide(name, None if path is None else Path(path), mpp, _with_coarser(rgb))
@@ -264,27 +278,27 @@ def slide_from_arrays(
 
 def _check_mpp(mpp: float | None) -> None:
     if mpp is not None and not 0 < mpp < math.inf:
-        raise UserError(f"{mpp} µm/px is no size of a pixel: give a number above 0, such as 0.25")
+        raise UserError(f"{mpp} µm/px is not a pixel size: give a number above 0, such as 0.25")
 
 
 def _magic(path: Path) -> bytes:
     """Return the first bytes of a file that may be an image."""
     if not path.exists():
-        raise UserError(f"{path} does not exist: check its name")
+        raise UserError(f"{path} does not exist: check the name")
     if not path.is_file():
-        raise UserError(f"{path} is no file: choose an image in it")
+        raise UserError(f"{path} is a folder: choose an image in it")
     try:
         with path.open("rb") as file:
             magic = file.read(8)
     except OSError as error:
         raise UserError(
-            f"{path} cannot be opened ({error.strerror}): check who may read it"
+            f"{path} cannot be opened ({error.strerror}): check its permissions"
         ) from error
     if not magic:
         raise UserError(f"{path.name} is empty (0 bytes): copy or export it again")
     if not magic.startswith((*_TIFF, _PNG, _JPEG)):
         raise UserError(
-            f"{path.name} is no PNG, JPEG, TIFF, OME-TIFF, SVS or NDPI: convert it to one of them"
+            f"{path.name} is not PNG, JPEG, TIFF, OME-TIFF, SVS or NDPI: convert it to one of them"
         )
     return magic
 
@@ -294,16 +308,16 @@ def _stem(path: Path) -> str:
 
 
 def _read_picture(path: Path, png: bool) -> tuple[list[da.Array], float | None]:
-    """Return all of a PNG or JPEG, decoded once, and its µm/px."""
+    """Return the levels of a PNG or JPEG, decoded once, and its µm/px."""
     data = path.read_bytes()
     try:
         with warnings.catch_warnings():
-            # Half of what is refused below is large, but no bomb.
+            # Pillow warns at half of the size that is refused below.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(data))
         with image:
             dpi = image.info.get("dpi", (0, 0))
-            if png:  # Pillow would cut 16-bit samples down to 8 without a word
+            if png:  # Pillow would cut 16-bit samples down to 8
                 pixels = imagecodecs.png_decode(data)
             else:
                 pixels = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
@@ -329,9 +343,9 @@ def _as_dask(array: Any) -> da.Array:
 
 
 def _array_as_rgb(array: da.Array, name: str) -> da.Array:
-    kind = array_kind(array, name)
-    check_range(array, kind, name)
-    return as_rgb(array, kind)
+    format = array_format(array, name)
+    check_range(array, format, name)
+    return as_rgb(array, format)
 
 
 def _with_coarser(levels: Sequence[da.Array]) -> tuple[da.Array, ...]:

@@ -1,4 +1,4 @@
-"""TIFF and its relatives (OME-TIFF, SVS, NDPI): stored levels and µm/px, read lazily."""
+"""TIFF and its variants (OME-TIFF, SVS, NDPI): stored levels, read lazily, and µm/px."""
 
 import logging
 import math
@@ -16,26 +16,32 @@ import zarr
 from tifffile import COMPRESSION, PHOTOMETRIC, TIFF, TiffFile, TiffFrame, TiffPage, TiffPageSeries
 
 from napari_nucleus.errors import UserError
-from napari_nucleus.slides.pixels import PixelKind, as_rgb, check_range, read_in_place, sample_bits
+from napari_nucleus.slides.pixels import (
+    PixelFormat,
+    as_rgb,
+    check_range,
+    read_in_place,
+    sample_bits,
+)
 
 # Warnings of a damaged file would go to the terminal, before the one line that says what to do.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
-# Pictures that scanners keep beside the tissue.
+# Names of images that scanners store beside the tissue.
 _ASIDE = re.compile(r"\b(label|macro|map|overview|thumbnail)\b", re.IGNORECASE)
 
-# Side of what dask handles at a time, in pixels: small enough to waste little on a small read,
-# large enough that a slide has few of them.
+# Side of a dask chunk in pixels: small enough to waste little on a small read, large enough that a
+# slide has few.
 _CHUNK = 1024
 
-# A strip or tile is decoded as a whole; one with more samples than this is no way to keep a slide.
+# Most samples of a strip or tile, which is decoded as a whole.
 _LARGEST_SEGMENT = 3 * 2**28
 
 _GREY = {PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.MINISBLACK}
 _COLOR = {PHOTOMETRIC.RGB, PHOTOMETRIC.YCBCR}
 
-# µm/px that a microscope gives. 72 or 96 dots per inch, which programs write where nobody told
-# them any, would be 353 or 265.
+# Range of µm/px of a microscope. 72 or 96 dots per inch, which programs write by default, would be
+# 353 or 265.
 _PLAUSIBLE = 0.05, 10.0
 
 _MICROMETRES = {
@@ -63,14 +69,14 @@ def read_tiff(path: Path) -> tuple[list[da.Array], float | None]:
     Parameters
     ----------
     path : Path
-        A TIFF file of any flavour that tifffile reads.
+        A TIFF file of any variant that tifffile reads.
 
     Returns
     -------
-    levels
-        Arrays (H, W, 3), uint8, largest first, read when computed.
-    mpp
-        µm per pixel of the largest level, None where the file tells none that is plausible.
+    levels : list of (H, W, 3) dask.array.Array of uint8
+        RGB, largest first, read when computed.
+    mpp : float or None
+        µm per pixel of the largest level, None if the file has none that is plausible.
 
     Raises
     ------
@@ -81,7 +87,9 @@ def read_tiff(path: Path) -> tuple[list[da.Array], float | None]:
         with ExitStack() as on_error:
             tif = on_error.enter_context(TiffFile(path))
             if not tif.series:
-                raise UserError(f"{path.name} is damaged or truncated: no image is left in it")
+                raise UserError(
+                    f"{path.name} is damaged or truncated (no image in it): copy or export it again"
+                )
             series = _tissue(tif)
             levels = [
                 _read_level(level, path.name)
@@ -92,9 +100,9 @@ def read_tiff(path: Path) -> tuple[list[da.Array], float | None]:
         return levels, mpp
     except (UserError, MemoryError):
         raise
-    except Exception as error:  # whatever a damaged file provokes, tifffile lets through
+    except Exception as error:  # tifffile raises many kinds for damaged files
         raise UserError(
-            f"{path.name} is damaged, truncated or not supported ({error}): save it anew as TIFF"
+            f"{path.name} is damaged, truncated or not supported ({error}): save it again as TIFF"
         ) from error
 
 
@@ -117,25 +125,25 @@ def _read_level(series: TiffPageSeries, name: str) -> da.Array:
             )
         raise UserError(f"{name} is a stack ({series.axes}): save one plane of it as RGB")
     assert page is not None  # only where one of many files is missing
-    kind = _pixel_kind(series.keyframe, name)
+    format = _pixel_format(series.keyframe, name)
     _check_complete(page, name)
-    pixels = _stored_pixels(page, kind)
+    pixels = _stored_pixels(page, format)
     if page.axes[0] == "S":  # planar: one plane for each sample
         pixels = da.moveaxis(pixels, 0, -1)
-    check_range(pixels, kind, name)
-    rgb = as_rgb(pixels, kind)
-    if rgb.npartitions == 1:  # nothing to gain from decoding it at every read
+    check_range(pixels, format, name)
+    rgb = as_rgb(pixels, format)
+    if rgb.npartitions == 1:  # decoded once, not at every read
         return read_in_place(rgb.compute(scheduler="threads"), (_CHUNK, _CHUNK, 3))
-    # What cannot be decoded shows now, not in the middle of the work.
+    # Pixels that cannot be decoded are reported now, not in the middle of the work.
     height, width = rgb.shape[:2]
     rgb[height // 2, width // 2].compute(scheduler="threads")
     return rgb
 
 
-def _pixel_kind(page: TiffPage, name: str) -> PixelKind:
-    """Return what the samples mean, or refuse them by name."""
+def _pixel_format(page: TiffPage, name: str) -> PixelFormat:
+    """Return the pixel format, or refuse it by name."""
     if page.dtype is None or isinstance(page.bitspersample, tuple):
-        raise UserError(f"{name} has pixels of a rare type: save it as 8-bit RGB")
+        raise UserError(f"{name} has pixels of an unsupported type: save it as 8-bit RGB")
     if page.samplesperpixel > 2 and page.photometric in _GREY:
         raise UserError(
             f"{name} has {page.samplesperpixel} grey channels, as fluorescence has: save it as RGB"
@@ -148,15 +156,14 @@ def _pixel_kind(page: TiffPage, name: str) -> PixelKind:
     elif page.photometric == PHOTOMETRIC.SEPARATED:
         raise UserError(f"{name} is CMYK: save it as RGB")
     elif page.photometric not in _GREY | _COLOR:
-        kind = PHOTOMETRIC(page.photometric).name
-        raise UserError(f"{name} has pixels of kind {kind}: save it as RGB")
-    # Codecs for images give RGB; what other codecs gives is as it was stored, and so is what
-    # Aperio's own way of JPEG 2000 gives.
+        color_space = PHOTOMETRIC(page.photometric).name
+        raise UserError(f"{name} has pixels in {color_space}: save it as RGB")
+    # Image codecs return RGB; other codecs, and Aperio's JPEG 2000, return the stored YCbCr.
     ycbcr = page.compression == COMPRESSION.APERIO_JP2000_YCBC or (
         page.photometric == PHOTOMETRIC.YCBCR and page.compression not in TIFF.IMAGE_COMPRESSIONS
     )
     alphas: dict[int, Literal["straight", "premultiplied"]] = {1: "premultiplied", 2: "straight"}
-    return PixelKind(
+    return PixelFormat(
         bits=min(page.bitspersample, sample_bits(page.dtype, name)),
         inverted=page.photometric == PHOTOMETRIC.MINISWHITE,
         palette=palette,
@@ -166,16 +173,18 @@ def _pixel_kind(page: TiffPage, name: str) -> PixelKind:
 
 
 def _check_complete(page: TiffPage | TiffFrame, name: str) -> None:
-    """Refuse a page some of which lies beyond the end of the file, or is too large to decode."""
+    """Refuse a page that ends beyond the end of the file, or is too large to decode."""
     end = max(map(sum, zip(page.dataoffsets, page.databytecounts, strict=True)), default=0)
     if end > page.parent.filehandle.size:
         raise UserError(f"{name} is truncated: copy or export it again")
     if not page.is_memmappable and math.prod(page.chunks) > _LARGEST_SEGMENT:
-        raise UserError(f"{name} is compressed in one piece too large to read: save it tiled")
+        raise UserError(
+            f"{name} is compressed in one piece that is too large to read: save it tiled"
+        )
 
 
-def _stored_pixels(page: TiffPage | TiffFrame, kind: PixelKind) -> da.Array:
-    """Return the samples as they are stored, with the page's axes."""
+def _stored_pixels(page: TiffPage | TiffFrame, format: PixelFormat) -> da.Array:
+    """Return the samples as stored, with the page's axes."""
     if page.is_memmappable:
         mapped = np.memmap(
             page.parent.filehandle.path,
@@ -187,7 +196,7 @@ def _stored_pixels(page: TiffPage | TiffFrame, kind: PixelKind) -> da.Array:
         sizes = dict(zip(page.axes, page.shape, strict=True), X=_CHUNK, Y=_CHUNK)
         return read_in_place(mapped, tuple(sizes.values()))
     # Tiles that were never scanned, as slides have, are white.
-    store = page.aszarr(fillvalue=kind.white, maxworkers=os.cpu_count())
+    store = page.aszarr(fillvalue=format.white, maxworkers=os.cpu_count())
     segments = zarr.open_array(store, mode="r", zarr_format=2)
     sizes = dict(zip(page.axes, segments.chunks, strict=True))
     columns = sizes["X"] * max(round(_CHUNK / sizes["X"]), 1)
@@ -197,7 +206,17 @@ def _stored_pixels(page: TiffPage | TiffFrame, kind: PixelKind) -> da.Array:
 
 
 def is_plausible(mpp: float) -> bool:
-    """Say whether a microscope gives so many µm/px, rather than a printer's resolution.
+    """Return whether a µm/px is of a microscope, not of a printer's resolution.
+
+    Parameters
+    ----------
+    mpp : float
+        µm per pixel.
+
+    Returns
+    -------
+    bool
+        Whether it is between 0.05 and 10.
 
     Examples
     --------
@@ -208,7 +227,7 @@ def is_plausible(mpp: float) -> bool:
 
 
 def _pixel_sizes(tif: TiffFile, series: TiffPageSeries) -> Iterator[float]:
-    """Yield the µm/px that the file tells, the most trustworthy first."""
+    """Yield the µm/px of the metadata, the most reliable first."""
     page = series.keyframe
     if found := re.match(r"Aperio .*\bMPP *= *(\d*\.?\d+)", page.description, re.DOTALL):
         yield float(found[1])
@@ -236,6 +255,6 @@ def _ome_pixel_sizes(xml: str, page: TiffPage) -> Iterator[float]:
 
 
 def _square(x: float, y: float) -> Iterator[float]:
-    """Yield the size of a pixel that is about square; one number cannot tell another's."""
+    """Yield the size of a pixel that is about square."""
     if math.isclose(x, y, rel_tol=0.02):
         yield math.sqrt(x * y)

@@ -1,4 +1,4 @@
-"""The grid that a network walks over a slide, and where its pixels lie on level 0."""
+"""Tiles of a slide for a network, and the position of its pixels on level 0."""
 
 import math
 from collections.abc import Iterator
@@ -8,9 +8,8 @@ import cv2
 import numpy as np
 
 STRIDE = 32
-"""Network pixels between the places at which tiles and their windows begin, counted from the region
-on, if nothing else is said: a network that reduces its input by 32 sees a place the same way in
-every tile."""
+"""Network pixels of which the offsets of tiles and windows are multiples: a network that reduces
+its input by 32 then gives the same output in every tile."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,18 @@ class Box:
         return self.y1 - self.y0
 
     def union(self, other: "Box") -> "Box":
-        """Return the smallest box around both."""
+        """Return the smallest box around both.
+
+        Parameters
+        ----------
+        other : Box
+            The other box.
+
+        Returns
+        -------
+        Box
+            Around both.
+        """
         return Box(
             min(self.x0, other.x0),
             min(self.y0, other.y0),
@@ -40,12 +50,36 @@ class Box:
         )
 
     def meets(self, other: "Box") -> bool:
-        """Tell whether the two share a pixel."""
+        """Return whether two boxes share a pixel.
+
+        Parameters
+        ----------
+        other : Box
+            The other box.
+
+        Returns
+        -------
+        bool
+            Whether they overlap.
+        """
         wide = self.x0 < other.x1 and other.x0 < self.x1
         return wide and self.y0 < other.y1 and other.y0 < self.y1
 
     def grown(self, margin: int, within: "Box") -> "Box":
-        """Return the box with a margin on all sides, cut at `within`."""
+        """Return the box with a margin on all sides.
+
+        Parameters
+        ----------
+        margin : int
+            Width of the margin in pixels.
+        within : Box
+            Box to which the result is clipped.
+
+        Returns
+        -------
+        Box
+            The larger box.
+        """
         return Box(
             max(self.x0 - margin, within.x0),
             max(self.y0 - margin, within.y0),
@@ -56,7 +90,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Tile:
-    """A piece of the grid: the network sees `window`, and nuclei centred in `core` are its own."""
+    """A tile of the grid: the network sees `window`, the nuclei centred in `core` are kept."""
 
     core: Box
     window: Box
@@ -64,21 +98,21 @@ class Tile:
 
 @dataclass(frozen=True)
 class Grid:
-    """Pixels of the network over a region of a slide.
+    """Network pixels over a region of a slide.
 
     Attributes
     ----------
     region : Box
-        What is asked for, in level-0 pixels.
+        Region to segment, in level-0 pixels.
     shape : tuple of 2 int
         Height and width of the slide's level 0.
     scale : float
         Level-0 pixels per network pixel.
     stride : int
-        Network pixels between the places at which tiles and their windows may begin.
+        Network pixels of which the offsets of tiles and windows are multiples.
 
     Network pixel (i, j) covers level-0 pixels from ``region.x0 + i * scale`` on, so that (0, 0)
-    lies at the region's corner; pixels before it belong to the region's surroundings.
+    is at the corner of the region; pixels with negative indices are outside of it.
     """
 
     region: Box
@@ -88,7 +122,7 @@ class Grid:
 
     @property
     def extent(self) -> Box:
-        """The whole slide in network pixels, begun at a whole number of strides."""
+        """The whole slide in network pixels; its corner is a multiple of the stride."""
         height, width = self.shape
         return Box(
             -self._whole(self.region.x0 / self.scale),
@@ -106,9 +140,19 @@ class Grid:
         )
 
     def tiles(self, side: int, margin: int) -> Iterator[Tile]:
-        """Yield the tiles row by row: cores of at most `side`, in windows wider by `margin`.
+        """Yield the tiles row by row.
 
-        Both grow to whole strides.
+        Parameters
+        ----------
+        side : int
+            Largest side of a core in network pixels, rounded up to a multiple of the stride.
+        margin : int
+            Margin of a window around its core in network pixels, rounded up likewise.
+
+        Yields
+        ------
+        Tile
+            Core and window.
         """
         width, height = self.size
         for y0, y1 in self._cuts(height, side):
@@ -117,7 +161,18 @@ class Grid:
                 yield Tile(core, core.grown(self._whole(margin), self.extent))
 
     def on_slide(self, box: Box) -> tuple[float, float, float, float]:
-        """Return the edges of a box of network pixels in level-0 pixels: x0, y0, x1, y1."""
+        """Return the edges of a box in level-0 pixels.
+
+        Parameters
+        ----------
+        box : Box
+            Box of network pixels.
+
+        Returns
+        -------
+        tuple of 4 float
+            ``(x0, y0, x1, y1)`` in level-0 pixels.
+        """
         x, y = self.region.x0, self.region.y0
         s = self.scale
         return box.x0 * s + x, box.y0 * s + y, box.x1 * s + x, box.y1 * s + y
@@ -125,28 +180,28 @@ class Grid:
     def to_slide(
         self, labels: np.ndarray, probability: np.ndarray, threshold: float, window: Box
     ) -> tuple[np.ndarray, Box]:
-        """Bring labels of a window to level 0, with smooth outlines.
+        """Resample the labels of a window to level 0, with smooth outlines.
 
-        A level-0 pixel takes the label of the network pixel that it lies in, or of one beside it,
-        where the interpolated probability reaches `threshold`.
+        A level-0 pixel gets the label of its network pixel, or of one beside it, where the
+        interpolated probability reaches `threshold`.
 
         Parameters
         ----------
-        labels : ndarray
-            Int32 (h, w) of the window.
-        probability : ndarray
-            Float (h, w), probability of nucleus.
+        labels : (h, w) ndarray of int32
+            Labels of the window, 0 = background.
+        probability : (h, w) ndarray of float
+            Probability of nucleus.
         threshold : float
-            Of the probability, the one that `labels` were made with.
+            Threshold of the probability that `labels` were made with.
         window : Box
-            Where they lie in the grid.
+            Box of network pixels.
 
         Returns
         -------
-        labels
-            Int32 (H, W).
-        box
-            Their place in level-0 pixels, within the slide.
+        labels : (H, W) ndarray of int32
+            Labels of level-0 pixels.
+        box : Box
+            Their box in level-0 pixels, within the slide.
         """
         height, width = self.shape
         x0, y0, x1, y1 = self.on_slide(window)
@@ -172,18 +227,18 @@ class Grid:
         return np.where(smooth >= threshold, grown[rows][:, columns], 0), box
 
     def _cuts(self, length: int, side: int) -> Iterator[tuple[int, int]]:
-        """Part `length` into the fewest pieces of at most `side`, all of one size but the last."""
+        """Divide `length` into the fewest pieces of at most `side`, of equal size but the last."""
         piece = self._whole(length / math.ceil(length / self._whole(side)))
         for start in range(0, length, piece):
             yield start, min(start + piece, length)
 
     def _whole(self, length: float) -> int:
-        """Return the smallest whole number of strides that is at least `length`."""
+        """Return the smallest multiple of the stride that is at least `length`."""
         return self.stride * math.ceil(length / self.stride)
 
 
 def map_stride(size: tuple[int, int], of_map: tuple[int, int]) -> int:
-    """Return how many pixels a value of a network's map covers, across and down.
+    """Return the stride of a network's output map.
 
     Parameters
     ----------
@@ -195,13 +250,13 @@ def map_stride(size: tuple[int, int], of_map: tuple[int, int]) -> int:
     Returns
     -------
     int
-        1, or a power of two up to `STRIDE`. Where an image is smaller than the stride, a smaller
-        one may do as well; then the whole image lies in one value.
+        Pixels per value of the map: 1, or a power of two up to `STRIDE`. The smallest one, where
+        several fit a small image.
 
     Raises
     ------
     ValueError
-        If there is none.
+        If no stride fits.
 
     Examples
     --------

@@ -1,1 +1,1 @@
-"""Weights: which there are, where they are fetched, and the files that ship."""
+"""Weights: shipped and own files, and downloads."""

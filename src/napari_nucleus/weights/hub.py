@@ -1,4 +1,4 @@
-"""Weights from the Hugging Face hub, or a quick word on why there are none."""
+"""Weights from the Hugging Face hub."""
 
 from functools import partial
 from pathlib import Path
@@ -9,7 +9,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from napari_nucleus.errors import UserError
 
 _PATIENCE = 3.0
-"""Seconds that the hub has to answer."""
+"""Timeout of the hub, in seconds."""
 
 
 def fetch_weights(repository: str, filename: str = "model.safetensors") -> Path:
@@ -18,23 +18,31 @@ def fetch_weights(repository: str, filename: str = "model.safetensors") -> Path:
     Parameters
     ----------
     repository : str
-        Its name on the hub.
+        Name on the hub, ``"owner/name"``.
     filename : str
-        Of the file in it.
+        Name of the file in the repository.
+
+    Returns
+    -------
+    Path
+        The file in the cache.
 
     Raises
     ------
     UserError
-        If it is not in the cache and the hub does not give it; at once where the hub is not there.
+        If it is not in the cache and cannot be downloaded; within seconds if the hub is not
+        reachable.
     """
     fetch = partial(hf_hub_download, repository, filename)
     try:
         try:
             return Path(fetch(local_files_only=True))
         except LocalEntryNotFoundError:
-            # A download tries for a minute to reach a hub that is not there, this only once.
+            # A download retries for a minute if the hub is not reachable, this does not.
             HfApi().model_info(repository, timeout=_PATIENCE)
             return Path(fetch())
     except Exception as error:  # every version of the hub's client has its own
         reason = str(error).partition("\n")[0] or type(error).__name__
-        raise UserError(f"{repository} cannot be had from the hub ({reason}).") from error
+        raise UserError(
+            f"{repository} cannot be downloaded from the hub ({reason}): check the network."
+        ) from error

@@ -1,7 +1,6 @@
-"""SAM's weights: the official files, where they are looked for, and how they are fetched.
+"""SAM's weights: the official files, found on disk or downloaded, without loading torch.
 
-None ships: each is downloaded where its user asks for it, or given as a file. Told without loading
-torch.
+None ships: each is downloaded when the user asks for it, or given as a file.
 
 Papers: Kirillov et al. "Segment anything", ICCV 2023; Zhang et al. "Faster Segment Anything:
 towards lightweight SAM for mobile applications", 2023. Licence of all four files: Apache-2.0.
@@ -18,7 +17,7 @@ from napari_nucleus.files import write_errors
 from napari_nucleus.weights.store import trained_dir
 
 _PATIENCE = 10.0
-"""Seconds in which the address has to answer."""
+"""Timeout of the server, in seconds."""
 
 _CHUNK = 2**18
 """Bytes between two calls of a download's progress."""
@@ -26,18 +25,18 @@ _CHUNK = 2**18
 
 @dataclass(frozen=True)
 class SamWeights:
-    """An official file of weights.
+    """An official weights file.
 
     Attributes
     ----------
     title : str
         Name of the network in its paper.
     url : str
-        Where its authors publish it.
+        Address at which its authors publish it.
     size : int
-        In bytes.
+        Size in bytes.
     sha256 : str
-        In hexadecimal.
+        Hash, hexadecimal.
     """
 
     title: str
@@ -91,102 +90,41 @@ def find_sam(source: str | Path) -> Path:
     source : str or Path
         A name of `SAM_WEIGHTS`, whose file is looked for in `trained_dir`, or a file.
 
+    Returns
+    -------
+    Path
+        The file.
+
     Raises
     ------
     UserError
-        If there is no such file; the message says how to get it.
+        If it does not exist; the message says how to get it.
     """
     if str(source) in SAM_WEIGHTS:
         weights = SAM_WEIGHTS[str(source)]
         path = trained_dir() / weights.filename
         if not path.is_file():
             raise UserError(
-                f"{weights.title} needs its weights ({weights.size / 1e6:.0f} MB): let them be "
-                f"downloaded, or put {weights.filename} from {weights.url} into {path.parent}."
+                f"{weights.title} needs its weights ({weights.size / 1e6:.0f} MB): download them "
+                f"here, or put {weights.filename} from {weights.url} into {path.parent}."
             )
         return path
     path = Path(source)
     if not path.is_file():
         near = get_close_matches(str(source), SAM_WEIGHTS, n=1) or list(SAM_WEIGHTS)
-        raise UserError(
-            f"There are no SAM weights {str(source)!r}: give a file or {', '.join(near)}."
-        )
+        raise UserError(f"Unknown SAM weights {str(source)!r}: give a file or {', '.join(near)}.")
     return path
 
 
 def find_sam_by_sha256(kind: str, sha256: str) -> Path:
-    """Return the file of the very weights that a model was trained with, looked for by content.
+    """Return the file of the weights that a model was trained with, found by its hash.
 
     Parameters
     ----------
     kind : str
         A name of `SAM_WEIGHTS`.
     sha256 : str
-        Of the file.
-
-    Raises
-    ------
-    UserError
-        If they are not in `trained_dir`; the message says how to get them.
-    """
-    weights = SAM_WEIGHTS[kind]
-    if sha256 == weights.sha256:
-        return find_sam(kind)
-    folder = trained_dir()
-    for file in sorted(folder.glob("*.pt*")):
-        if file_sha256(file) == sha256:
-            return file
-    raise UserError(
-        f"The model was trained with other weights of {weights.title} than the official ones, of "
-        f"SHA-256 {sha256[:12]}…: put their file, .pt or .pth, into {folder}."
-    )
-
-
-def missing_sam(kind: str, sha256: str) -> str | None:
-    """Return how to get the weights that a model was trained with; None if they are there.
-
-    The parameters are those of `find_sam_by_sha256`.
-    """
-    try:
-        find_sam_by_sha256(kind, sha256)
-    except UserError as error:
-        return str(error)
-    return None
-
-
-def check_sam(path: Path) -> str:
-    """Return the SHA-256 of a file of weights.
-
-    Raises
-    ------
-    UserError
-        If the file bears an official file's name without being that file.
-    """
-    digest = file_sha256(path)
-    for weights in SAM_WEIGHTS.values():
-        if path.name == weights.filename and digest != weights.sha256:
-            raise UserError(
-                f"{path} is not {weights.title} as published, or only a part of it: it has "
-                f"{path.stat().st_size:,} bytes and SHA-256 {digest[:12]}…, the official file "
-                f"{weights.size:,} and {weights.sha256[:12]}…; delete it and get it again, or "
-                "rename it if it is meant to differ."
-            )
-    return digest
-
-
-def fetch_sam(name: str, progress: Callable[[int, int], object]) -> Path:
-    """Download official weights into `trained_dir`, for whoever has consented to it.
-
-    The file appears under its name only when it is whole and has the known SHA-256. If it is
-    there already, nothing is downloaded.
-
-    Parameters
-    ----------
-    name : str
-        A name of `SAM_WEIGHTS`.
-    progress : callable
-        Called with the bytes that have come and those that are to come in all. What it raises
-        ends the download.
+        Hash of the file, hexadecimal.
 
     Returns
     -------
@@ -196,14 +134,103 @@ def fetch_sam(name: str, progress: Callable[[int, int], object]) -> Path:
     Raises
     ------
     UserError
-        If the address does not answer, gives another file, or the disk is full.
+        If it is not in `trained_dir`; the message says how to get it.
+    """
+    weights = SAM_WEIGHTS[kind]
+    if sha256 == weights.sha256:
+        return find_sam(kind)
+    folder = trained_dir()
+    for file in sorted(folder.glob("*.pt*")):
+        if file_sha256(file) == sha256:
+            return file
+    raise UserError(
+        f"The model was trained with unofficial weights of {weights.title} (SHA-256 "
+        f"{sha256[:12]}…): put their .pt or .pth file into {folder}."
+    )
+
+
+def missing_sam(kind: str, sha256: str) -> str | None:
+    """Return how to get the weights that a model was trained with, if they are missing.
+
+    Parameters
+    ----------
+    kind : str
+        A name of `SAM_WEIGHTS`.
+    sha256 : str
+        Hash of the file, hexadecimal.
+
+    Returns
+    -------
+    str or None
+        Message for the user; None if the weights are found.
+    """
+    try:
+        find_sam_by_sha256(kind, sha256)
+    except UserError as error:
+        return str(error)
+    return None
+
+
+def check_sam(path: Path) -> str:
+    """Return the SHA-256 of a weights file.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+
+    Raises
+    ------
+    UserError
+        If it has the name of an official file, but other contents.
+    """
+    digest = file_sha256(path)
+    for weights in SAM_WEIGHTS.values():
+        if path.name == weights.filename and digest != weights.sha256:
+            raise UserError(
+                f"{path} is incomplete or not the official {weights.title}: it has "
+                f"{path.stat().st_size:,} bytes and SHA-256 {digest[:12]}…, the official file "
+                f"{weights.size:,} and {weights.sha256[:12]}…. Download it again, or rename it if "
+                "it differs on purpose."
+            )
+    return digest
+
+
+def fetch_sam(name: str, progress: Callable[[int, int], object]) -> Path:
+    """Download official weights into `trained_dir`; ask the user before.
+
+    The file gets its name only when it is complete and has the known SHA-256. If it exists, nothing
+    is downloaded.
+
+    Parameters
+    ----------
+    name : str
+        A name of `SAM_WEIGHTS`.
+    progress : callable
+        Called with the number of bytes downloaded and in total. An exception that it raises ends
+        the download.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    UserError
+        If the server does not answer or sends another file, or the disk is full.
     """
     import pooch
     from requests import RequestException
 
     weights = SAM_WEIGHTS[name]
     folder = trained_dir()
-    by_hand = f"download it elsewhere and put it into {folder}."
+    by_hand = f"download it otherwise and put it into {folder}."
     bar = _Bar(weights.size, progress)
     downloader = pooch.HTTPDownloader(bar, chunk_size=_CHUNK, timeout=_PATIENCE)
     with write_errors(folder / weights.filename):
@@ -213,22 +240,22 @@ def fetch_sam(name: str, progress: Callable[[int, int], object]) -> Path:
             )
         except RequestException as error:
             raise UserError(
-                f"{weights.title} cannot be fetched from {weights.url} "
+                f"{weights.title} cannot be downloaded from {weights.url} "
                 f"({type(error).__name__}): check the network, or {by_hand}"
             ) from error
         except ValueError as error:  # pooch's for a wrong hash
             raise UserError(
-                f"{weights.url} gave another file than {weights.title} as published: try again, "
+                f"{weights.url} sent another file than the official {weights.title}: try again, "
                 f"or {by_hand}"
             ) from error
     return folder / weights.filename
 
 
 class _Bar:
-    """What pooch wants for a progress bar, handing on to a function."""
+    """Progress bar for pooch that calls a function."""
 
     def __init__(self, size: int, progress: Callable[[int, int], object]) -> None:
-        self.total = 0  # pooch writes here what the address says
+        self.total = 0  # set by pooch from the response
         self._size = size
         self._done = 0
         self._progress = progress

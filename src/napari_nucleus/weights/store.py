@@ -1,4 +1,4 @@
-"""Which weights there are: those that ship and the user's own, with their model cards."""
+"""Available weights: those that ship and the user's own, with their model cards."""
 
 import json
 from importlib.resources import files
@@ -11,13 +11,13 @@ from safetensors import SafetensorError, safe_open
 from napari_nucleus.errors import UserError
 
 DEFAULT_MODEL = "histonext_atto_he"
-"""Name of the weights that ship, used where none is named."""
+"""Name of the weights that are used by default."""
 
 _PICKLED = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
 
 
 def trained_dir() -> Path:
-    """Return the folder in which a user's own weights are found by name."""
+    """Return the folder of the user's own weights."""
     return platformdirs.user_data_path("napari-nucleus") / "models"
 
 
@@ -27,7 +27,7 @@ def shipped_dir() -> Path:
 
 
 def list_checkpoints() -> dict[str, Path]:
-    """Return the weights that can be had by name: those that ship, then the user's own."""
+    """Return the available weights, file by name: those that ship, then the user's own."""
     folders = (shipped_dir(), trained_dir())
     return {f.stem: f for folder in folders for f in sorted(folder.glob("*.safetensors"))}
 
@@ -35,10 +35,20 @@ def list_checkpoints() -> dict[str, Path]:
 def find_checkpoint(model: str | Path) -> Path:
     """Return the file of a checkpoint given by name or path.
 
+    Parameters
+    ----------
+    model : str or Path
+        A name of `list_checkpoints`, or a ``.safetensors`` file.
+
+    Returns
+    -------
+    Path
+        The file.
+
     Raises
     ------
     UserError
-        If there is no such file, or it is of a pickled kind.
+        If it does not exist, or is a pickled file.
     """
     known = list_checkpoints()
     if str(model) in known:
@@ -46,38 +56,48 @@ def find_checkpoint(model: str | Path) -> Path:
     path = Path(model)
     if path.suffix in _PICKLED:
         raise UserError(
-            f"{path.name} is a pickled file, which may run foreign code: "
-            "give a .safetensors checkpoint made by napari-nucleus."
+            f"{path.name} is a pickled file, which can execute code: give a .safetensors "
+            "checkpoint of napari-nucleus."
         )
     if not path.is_file():
         raise UserError(
-            f"There are no weights {str(model)!r}: give a .safetensors file"
+            f"Unknown weights {str(model)!r}: give a .safetensors file"
             f"{' or one of ' * bool(known)}{', '.join(known)}."
         )
     return path
 
 
 def read_card(path: Path) -> dict[str, Any]:
-    """Read a checkpoint's metadata: name, types, options, mpp, instances, card.
+    """Read a checkpoint's metadata.
+
+    Parameters
+    ----------
+    path : Path
+        Safetensors file.
+
+    Returns
+    -------
+    dict
+        ``name``, ``types``, ``options``, ``mpp``, ``instances`` and ``card``.
 
     Raises
     ------
     UserError
-        If the file is damaged or was not made by this project.
+        If the file is damaged or not a checkpoint of napari-nucleus.
     """
     try:
         with safe_open(path, framework="np") as file:
             metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise UserError(
-            f"{path.name} is damaged or no safetensors file ({error}): copy it again or choose "
+            f"{path.name} is damaged or not a safetensors file ({error}): copy it again or choose "
             "another."
         ) from error
     needed = {"name", "types", "options", "mpp", "instances", "card"}
     if not needed <= metadata.keys():
         raise UserError(
-            f"{path.name} holds weights of another program: napari-nucleus needs a checkpoint "
-            "that its own training made."
+            f"{path.name} contains weights of another program: choose a checkpoint of "
+            "napari-nucleus."
         )
     try:
         return {key: json.loads(metadata[key]) for key in needed}
@@ -86,9 +106,21 @@ def read_card(path: Path) -> dict[str, Any]:
 
 
 def check_shipped(path: Path, digest: str) -> None:
-    """Refuse a file of the package that has not come whole, such as Git LFS's pointer to it.
+    """Refuse a shipped file that is incomplete, such as a Git LFS pointer.
 
-    What ships is listed beside it in ``SHA256SUMS``, as `sha256sum` writes and checks it.
+    The shipped files are listed in ``SHA256SUMS``, in the format of `sha256sum`.
+
+    Parameters
+    ----------
+    path : Path
+        Checkpoint; only those of `shipped_dir` are checked.
+    digest : str
+        Its SHA-256, hexadecimal.
+
+    Raises
+    ------
+    UserError
+        If it differs from the listed one.
     """
     if path.parent != shipped_dir():
         return
@@ -97,7 +129,6 @@ def check_shipped(path: Path, digest: str) -> None:
     expected = sums.get(path.name, digest)
     if digest != expected:
         raise UserError(
-            f"{path} is not the file that ships, or only a part of it: it has "
-            f"{path.stat().st_size:,} bytes and SHA-256 {digest[:12]}…, and should have "
-            f"{expected[:12]}…; install napari-nucleus again."
+            f"{path} is incomplete or changed: it has {path.stat().st_size:,} bytes and SHA-256 "
+            f"{digest[:12]}…, expected {expected[:12]}…. Install napari-nucleus again."
         )

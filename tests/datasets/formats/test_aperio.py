@@ -82,7 +82,7 @@ def test_image_without_annotation_is_told(tmp_path: Path) -> None:
     monusac(tmp_path)
     folder = tmp_path / "MoNuSAC_images_and_annotations" / "TCGA-5P-A9K0-01Z-00-DX1"
     save(folder / "TCGA-5P-A9K0-01Z-00-DX1_2.tif", pixels(3))
-    with pytest.raises(UserError, match=r"DX1_2\.tif has no annotation of its name: every image"):
+    with pytest.raises(UserError, match=r"DX1_2\.tif has no annotation of the same name"):
         load_source(Source(tmp_path))
     assert len(load_source(Source(tmp_path, parts=("test",)))) == 1
 
@@ -91,5 +91,5 @@ def test_annotation_without_image_is_told(tmp_path: Path) -> None:
     for file in monusac(tmp_path):
         for suffix in (".tif", ".svs"):
             file.file.with_suffix(suffix).unlink(missing_ok=True)
-    with pytest.raises(UserError, match=r"DX1_1\.xml has no image of its name"):
+    with pytest.raises(UserError, match=r"DX1_1\.xml has no image of the same name"):
         load_source(Source(tmp_path))

@@ -64,7 +64,9 @@ def test_arrays_that_do_not_match_are_told(tmp_path: Path) -> None:
     pannuke(tmp_path)
     images, tissues, masks = fold(tmp_path)
     save_npy(masks, np.zeros((2, 24, 30, 6)))
-    with pytest.raises(UserError, match=r"masks\.npy is \(2, 24, 30, 6\), its images .* match"):
+    with pytest.raises(
+        UserError, match=r"masks\.npy has shape \(2, 24, 30, 6\), its images .* match"
+    ):
         load_source(Source(tmp_path))
     save_npy(masks, np.full((2, *SIZE, 6), -1.0))
     with pytest.raises(UserError, match=r"masks\.npy cannot be read as PanNuke's masks"):
@@ -74,7 +76,7 @@ def test_arrays_that_do_not_match_are_told(tmp_path: Path) -> None:
         load_source(Source(tmp_path))
     save_npy(images, np.zeros((2, *SIZE)))
     save_npy(tissues, np.array(["Breast", "Colon"]))
-    with pytest.raises(UserError, match=r"images\.npy is \(2, 24, 32\): it needs images"):
+    with pytest.raises(UserError, match=r"images\.npy has shape \(2, 24, 32\): it needs images"):
         load_source(Source(tmp_path))
     tissues.unlink()
     with pytest.raises(UserError, match=r"types\.npy is missing"):
@@ -88,12 +90,12 @@ def test_conic_patches_are_named_by_their_images(tmp_path: Path) -> None:
     (tmp_path / "patch_info.csv").unlink()
     assert [s.name for s in load_source(Source(tmp_path))] == ["0000", "0001"]
     save_text(tmp_path / "patch_info.csv", "patch_info\nconsep_1-0000\n")
-    with pytest.raises(UserError, match=r"patch_info\.csv names 1 patches, .*images\.npy has 2"):
+    with pytest.raises(UserError, match=r"patch_info\.csv lists 1 patches, .*images\.npy has 2"):
         load_source(Source(tmp_path))
 
 
 def test_conic_with_a_seventh_class_is_told(tmp_path: Path) -> None:
     file = conic(tmp_path)[0].file
     save_npy(file, np.stack([np.stack([boxes(), boxes() * 3], -1)] * 2).astype(np.uint16))
-    with pytest.raises(UserError, match=r"labels\.npy has a class 9: there are 6"):
+    with pytest.raises(UserError, match=r"labels\.npy has a class 9, but there are 6"):
         load_source(Source(tmp_path))

@@ -113,10 +113,10 @@ def test_doubtful_nuclei_and_other_labels(folder: Path) -> None:
         (lambda f: (f / "labels" / "b.csv").write_text("id,kind\n1,x\n"), "columns label,type"),
         (
             lambda f: (f / "labels" / "b.csv").write_text("label,type\n1,x\n1,y\n"),
-            "gives label 1 two types",
+            "gives label 1 more than one type",
         ),
         (lambda f: (f / "images" / "b.png").write_bytes(b"\x89PNG\r\n\x1a\n"), "b.png is damaged"),
-        (lambda f: [i.unlink() for i in (f / "images").iterdir()], "laid out as none of them"),
+        (lambda f: [i.unlink() for i in (f / "images").iterdir()], "fits no known format"),
     ],
 )
 def test_bad_folders_are_told(folder: Path, spoil: Callable[[Path], object], message: str) -> None:

@@ -11,9 +11,9 @@ from napari_nucleus.errors import UserError
 from tests.datasets.published import SIZE, boxes, consep, lizard, pixels, save, save_mat
 
 
-def write(root: Path, labels: np.ndarray, kinds: np.ndarray) -> Path:
+def write(root: Path, labels: np.ndarray, classes: np.ndarray) -> Path:
     save(root / "Train" / "Images" / "train_1.png", pixels(0))
-    return save_mat(root / "Train" / "Labels" / "train_1.mat", inst_map=labels, type_map=kinds)
+    return save_mat(root / "Train" / "Labels" / "train_1.mat", inst_map=labels, type_map=classes)
 
 
 def test_seven_classes_merge_into_five(tmp_path: Path) -> None:
@@ -47,24 +47,24 @@ def test_nucleus_has_the_class_of_most_of_its_pixels(tmp_path: Path) -> None:
 
 def test_wrong_classes_are_told(tmp_path: Path) -> None:
     write(tmp_path, boxes(), boxes() * 3)
-    with pytest.raises(UserError, match=r"train_1\.mat has a class 9: there are 7"):
+    with pytest.raises(UserError, match=r"train_1\.mat has a class 9, but there are 7"):
         load_source(Source(tmp_path))
     write(tmp_path, boxes(), np.zeros((3, 3)))
-    with pytest.raises(UserError, match=r"has classes for \(3, 3\), nuclei for \(24, 32\) px"):
+    with pytest.raises(UserError, match=r"has classes of \(3, 3\), nuclei of \(24, 32\) px"):
         load_source(Source(tmp_path))
 
 
 def test_wrong_instance_maps_are_told(tmp_path: Path) -> None:
     for wrong in (-boxes(), boxes() / 2, np.zeros((0, 0)), np.zeros((*SIZE, 2))):
         write(tmp_path, wrong, wrong)
-        with pytest.raises(UserError, match=r"train_1\.mat (is no label image|has )"):
+        with pytest.raises(UserError, match=r"train_1\.mat (is not a label image|has )"):
             load_source(Source(tmp_path))
 
 
 def test_file_of_another_dataset_is_told(tmp_path: Path) -> None:
     save(tmp_path / "Train" / "Images" / "train_1.png", pixels(0))
     save_mat(tmp_path / "Train" / "Labels" / "train_1.mat", instance_map=boxes())
-    with pytest.raises(UserError, match=r"train_1\.mat holds no inst_map, type_map"):
+    with pytest.raises(UserError, match=r"train_1\.mat has no inst_map, type_map"):
         load_source(Source(tmp_path))
 
 
@@ -72,7 +72,7 @@ def test_part_itself_can_be_named(tmp_path: Path) -> None:
     consep(tmp_path)
     (sample,) = load_source(Source(tmp_path / "Test", parts=("test",)))
     assert (sample.name, sample.dataset) == ("test_1", "Test")
-    with pytest.raises(UserError, match="of the parts train; it has the parts test: name another"):
+    with pytest.raises(UserError, match="of the parts train; it has the parts test: choose"):
         load_source(Source(tmp_path / "Test"))
 
 
@@ -88,5 +88,5 @@ def test_lizard_with_half_of_its_images_is_told(tmp_path: Path) -> None:
     lizard(tmp_path)
     for file in (tmp_path / "lizard_images2").rglob("*.png"):
         file.unlink()
-    with pytest.raises(UserError, match=r"dpath_10\.mat has no image of its name: unpack the"):
+    with pytest.raises(UserError, match=r"dpath_10\.mat has no image of the same name: unpack the"):
         load_source(Source(tmp_path))

@@ -169,7 +169,7 @@ def test_damaged_geojson_is_told(tmp_path: Path, content: str) -> None:
 
 def test_region_outside_of_the_image_is_told(tmp_path: Path) -> None:
     write(tmp_path, [feature((40, 2, 50, 9), "Region*")])
-    with pytest.raises(UserError, match=r"a\.png is 32 x 24 px: a region lies outside of it"):
+    with pytest.raises(UserError, match=r"a\.png has 32 x 24 px, and a region lies outside"):
         load_source(Source(tmp_path))
 
 

@@ -81,7 +81,7 @@ def test_types_given_since_the_table_was_saved_count(path: Path) -> None:
 
 
 def test_result_that_nobody_reviewed_is_no_dataset(path: Path) -> None:
-    with pytest.raises(UserError, match="holds no annotated image, read as result"):
+    with pytest.raises(UserError, match="read as result, has no annotated image"):
         load_source(Source(path))
 
 

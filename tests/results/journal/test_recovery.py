@@ -238,7 +238,7 @@ def test_a_folder_that_cannot_be_written_to(path: Path, monkeypatch: pytest.Monk
 def test_a_result_is_not_replaced_while_it_is_corrected(path: Path) -> None:
     with open_session(path):
         assert lock.is_locked(path)
-        with pytest.raises(UserError, match="being corrected in a window"):
+        with pytest.raises(UserError, match="being corrected in another window"):
             ResultWriter(path, LABELS.shape, None, TYPES, RUN)
     assert not lock.is_locked(path)
     write_result(path, LABELS)

@@ -45,11 +45,16 @@ _AMBIGUOUS = "ambiguous"
 def read_regions(file: Path) -> list[tuple[str, shapely.Polygon]]:
     """Read the outlines of an ImageScope annotation.
 
+    Parameters
+    ----------
+    file : Path
+        XML file.
+
     Returns
     -------
-    list
-        Name of the layer (its first attribute) in lower case, and polygon. Clicks and lines, which
-        have fewer than three corners, are left out.
+    list of (str, shapely.Polygon)
+        Name of the layer (its first attribute) in lower case, and polygon with corners (x, y) in
+        level-0 pixels. Clicks and lines, which have fewer than three corners, are left out.
 
     Raises
     ------
@@ -81,8 +86,8 @@ def _records(
     for image, regions in pair(images, layout.glob("*.xml")):
         file = regions or image
         assert file is not None
-        if (of := part(layout, file)) is not None:
-            yield Record(file.stem, of, file, partial(_read, image, regions, types))
+        if (official := part(layout, file)) is not None:
+            yield Record(file.stem, official, file, partial(_read, image, regions, types))
 
 
 def _read(image: Path | None, regions: Path | None, types: tuple[str, ...]) -> AnnotatedImage:

@@ -27,10 +27,10 @@ def _maps(file: Path, other: Path, channels: int) -> tuple[np.ndarray, np.ndarra
     """Map images (N, H, W, 3) and their masks (N, H, W, channels)."""
     images, masks = map_npy(file), map_npy(other)
     if images.ndim != 4 or images.shape[3] != 3 or images.dtype.kind not in "uif":
-        raise UserError(f"{file} is {images.shape}: it needs images (N, H, W, 3).")
+        raise UserError(f"{file} has shape {images.shape}: it needs images (N, H, W, 3).")
     if masks.shape != (*images.shape[:3], channels) or masks.dtype.kind not in "uif":
         raise UserError(
-            f"{other} is {masks.shape}, its images {images.shape}: they must match, with "
+            f"{other} has shape {masks.shape}, its images {images.shape}: they must match, with "
             f"{channels} channels."
         )
     return images, masks
@@ -45,7 +45,10 @@ def _pannuke_records(source: Source, layout: Layout) -> Iterator[Record]:
         images = map_npy(file)
         tissues = map_npy(file.with_name("types.npy"))
         if len(tissues) != len(images):
-            raise UserError(f"{file} has {len(images)} images, its types.npy {len(tissues)}.")
+            raise UserError(
+                f"{file} has {len(images)} images, its types.npy {len(tissues)} tissues: unpack "
+                "the fold again."
+            )
         for index, tissue in enumerate(tissues.tolist()):
             read = partial(_read_pannuke, file, masks[0], index)
             name = f"{part}_{index:04d}_{tissue}".lstrip("_")
@@ -66,7 +69,8 @@ def _read_pannuke(file: Path, other: Path, index: int) -> AnnotatedImage:
     top = np.where(classes > 0, areas, classes.size).argmin(-1)
     number = np.take_along_axis(classes, top[..., None], -1)[..., 0]
     labels = np.where(number > 0, number * len(PANNUKE_TYPES) + top, 0)
-    types = {of: PANNUKE_TYPES[of % len(PANNUKE_TYPES)] for of in np.unique(labels).tolist() if of}
+    nuclei = np.unique(labels[labels > 0]).tolist()
+    types = {label: PANNUKE_TYPES[label % len(PANNUKE_TYPES)] for label in nuclei}
     return AnnotatedImage(images[index].astype(np.uint8), labels, types)
 
 
@@ -79,15 +83,17 @@ def _conic_records(source: Source, layout: Layout) -> Iterator[Record]:
         if info.exists():
             names = read_csv(info, ["patch_info"])["patch_info"].astype(str).tolist()
         if len(names) != len(images):
-            raise UserError(f"{info} names {len(names)} patches, {file} has {len(images)}.")
+            raise UserError(
+                f"{info} lists {len(names)} patches, {file} has {len(images)}: they must match."
+            )
         for index, name in enumerate(names):
             yield Record(name, "", other, partial(_read_conic, file, other, index))
 
 
 def _read_conic(file: Path, other: Path, index: int) -> AnnotatedImage:
     images, masks = _maps(file, other, 2)
-    labels, kinds = np.moveaxis(masks[index], -1, 0)
-    types = majority(labels, kinds, COLON_TYPES, other)
+    labels, classes = np.moveaxis(masks[index], -1, 0)
+    types = majority(labels, classes, COLON_TYPES, other)
     return AnnotatedImage(images[index].astype(np.uint8), labels, types)
 
 

@@ -1,4 +1,4 @@
-"""What a dataset format is: how it is told from others, and how its images are read."""
+"""Dataset formats: how each is recognised, and how its images are read."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -18,8 +18,8 @@ COMMON_TYPES = (
     "spindle",
     "miscellaneous",
 )
-"""The types onto which sets with different classes are mapped, to be learned together. They are
-those into which the HistoNeXt paper merges CoNSeP's seven."""
+"""Types onto which datasets with different classes are mapped to be learned together: those into
+which the HistoNeXt paper merges CoNSeP's seven."""
 
 
 class AnnotatedImage(NamedTuple):
@@ -29,16 +29,16 @@ class AnnotatedImage(NamedTuple):
     ----------
     image : (H, W, 3) ndarray of uint8
         RGB.
-    labels : ndarray
-        (H, W) whole numbers, 0 = background; numbers may be missing.
+    labels : (H, W) ndarray of int
+        0 = background; numbers may be missing.
     types : mapping of int to str
-        The set's own class name by number of the nucleus; a nucleus without class is left out.
+        The dataset's own class name by label; a nucleus without class is left out.
     doubtful : collection of int
-        Numbers of nuclei without an outline that can be trusted.
+        Labels of nuclei whose outline cannot be trusted.
     ignored : (H, W) ndarray of bool or None
-        Where nobody looked or could tell; nuclei that are labelled there count.
+        Pixels that were not annotated or are ambiguous; nuclei labelled there count.
     mpp : float or None
-        Micrometres per pixel, where the file tells.
+        Micrometres per pixel, None where the file gives none.
     """
 
     image: np.ndarray
@@ -55,15 +55,15 @@ class Record(NamedTuple):
     Attributes
     ----------
     name : str
-        Stem of its file, or what tells it from the others.
+        Stem of its file, or another unique name.
     part : str
         Part of the official split; empty where there is none.
     file : Path
-        Where its annotation comes from, for messages.
+        File of its annotation, for messages.
     read : callable
-        Reads it.
+        Function that reads it.
     tissue : str
-        What it shows, where the dataset tells it image by image.
+        Tissue that it shows, where the dataset gives it image by image.
     """
 
     name: str
@@ -80,15 +80,15 @@ class Format:
     Attributes
     ----------
     name : str
-        What a recipe calls it.
+        Name in a recipe.
     title : str
         Name of the dataset and its paper.
     licence : str
         As the publisher states it.
     matches : callable
-        Whether a folder's files are laid out like this.
+        Function that returns whether the files of a folder are laid out like this.
     records : callable
-        Lists the images of a source.
+        Function that lists the images of a source.
     parts : tuple of str
         Parts of the official split.
     training_parts : tuple of str
@@ -98,9 +98,10 @@ class Format:
     common : mapping of str to str
         Own class name to one of `COMMON_TYPES`, where there is one.
     find_types : callable or None
-        Own class names of a source, for formats in which each folder has its own.
+        Function that returns the class names of a source, for formats in which each folder has
+        its own.
     mpp : float
-        Micrometres per pixel, where neither source nor file says.
+        Micrometres per pixel, used where neither source nor file gives it.
     """
 
     name: str

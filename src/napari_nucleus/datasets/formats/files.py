@@ -1,4 +1,4 @@
-"""Files as data publishers write them, read without trust: what is damaged is named in a line."""
+"""Files of published datasets, read without trust: a damaged one is named in one line."""
 
 import os
 from collections.abc import Callable, Hashable, Iterable, Iterator
@@ -19,18 +19,18 @@ from napari_nucleus.slides import open_slide
 IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".svs")
 
 _DEEPEST = 6
-"""Folders below the one that was named: archives unpack into folders within folders."""
+"""Levels of subfolders that are searched: archives unpack into folders within folders."""
 
 _CLOSED = (".zarr", ".nucleus")
-"""Folders that are one thing, not a collection."""
+"""Suffixes of folders that are one dataset entry, not a collection."""
 
 _MOST_PIXELS = 2**28
-"""A sample is held in memory as a whole; this is a square of 16384 px."""
+"""Largest sample, which is held in memory as a whole: a square of 16384 px."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The files of a dataset, listed once, so that all formats can be tried on it.
+    """The files of a dataset, listed once for all formats.
 
     Attributes
     ----------
@@ -48,17 +48,27 @@ class Layout:
     def of(cls, root: Path) -> Self:
         """List a folder, or a GeoJSON file with the images beside it.
 
+        Parameters
+        ----------
+        root : Path
+            The folder or file.
+
+        Returns
+        -------
+        Layout
+            Its files.
+
         Raises
         ------
         UserError
-            If there is no such folder.
+            If it does not exist.
         """
         root = root.absolute()
         if root.suffix == ".geojson" and root.is_file():
             beside = (file for file in root.parent.iterdir() if file.suffix != ".geojson")
             return cls(root.parent, tuple(sorted([root, *filter(Path.is_file, beside)])))
         if not root.is_dir():
-            raise UserError(f"{root} is no folder: name one that holds annotated images.")
+            raise UserError(f"{root} is not a folder: choose one that contains annotated images.")
         if root.suffix in _CLOSED:
             return cls(root, (root,))
         found: list[Path] = []
@@ -73,7 +83,16 @@ class Layout:
     def glob(self, *patterns: str) -> list[Path]:
         """Return the files whose path from the root's name on fits a pattern, in any case.
 
-        ``*`` stands for folders, too: ``*/labels/*.mat`` finds ``Labels`` at any depth.
+        Parameters
+        ----------
+        *patterns : str
+            Patterns in lower case. ``*`` matches folders, too: ``*/labels/*.mat`` finds ``Labels``
+            at any depth.
+
+        Returns
+        -------
+        list of Path
+            By name.
         """
         return [
             file
@@ -82,7 +101,18 @@ class Layout:
         ]
 
     def below(self, file: Path) -> str:
-        """Return the path of a file from the root's name on, which may be that of a part."""
+        """Return the path of a file from the root's name on, which may be that of a part.
+
+        Parameters
+        ----------
+        file : Path
+            A file in the folder.
+
+        Returns
+        -------
+        str
+            With ``/`` between folders.
+        """
         return file.relative_to(self.root.parent).as_posix()
 
 
@@ -91,15 +121,15 @@ def _is_open(name: str) -> bool:
 
 
 @contextmanager
-def reading(file: Path, kind: str) -> Iterator[None]:
-    """Tell in one line that a file is missing or damaged.
+def reading(file: Path, content: str) -> Iterator[None]:
+    """Report a missing or damaged file in one line.
 
     Parameters
     ----------
     file : Path
-        What is being read.
-    kind : str
-        What it should be, for the message.
+        File that is read.
+    content : str
+        What it should contain, for the message.
 
     Raises
     ------
@@ -107,14 +137,14 @@ def reading(file: Path, kind: str) -> Iterator[None]:
         For any exception of the block.
     """
     if not file.exists():
-        raise UserError(f"{file} is missing: the dataset is not complete.")
+        raise UserError(f"{file} is missing: unpack or copy the dataset again.")
     try:
         yield
     except UserError:
         raise
-    except Exception as error:  # whatever a damaged file provokes, the libraries let through
+    except Exception as error:  # libraries raise many kinds for damaged files
         why = " ".join(str(error).split())
-        raise UserError(f"{file} cannot be read as {kind} ({why}): replace it.") from error
+        raise UserError(f"{file} cannot be read as {content} ({why}): replace it.") from error
 
 
 def pair(
@@ -122,14 +152,19 @@ def pair(
     annotations: Iterable[Path],
     key: Callable[[Path], Hashable] = lambda file: file.stem,
 ) -> list[tuple[Path | None, Path | None]]:
-    """Bring images and annotations of the same name together; None stands for what is missing.
+    """Pair images and annotations of the same name.
 
     Parameters
     ----------
     images, annotations : iterable of Path
         Files. Of several images with one name the last is taken.
     key : callable
-        What makes two files belong together.
+        Function of a file; files with the same value belong together.
+
+    Returns
+    -------
+    list of (Path or None, Path or None)
+        Image and annotation; None where one is missing.
     """
     of_images = {key(file): file for file in images}
     of_annotations = {key(file): file for file in annotations}
@@ -138,29 +173,44 @@ def pair(
 
 
 def both(image: Path | None, annotation: Path | None) -> tuple[Path, Path]:
-    """Return the two.
+    """Return an image and its annotation, neither of which may be missing.
+
+    Parameters
+    ----------
+    image, annotation : Path or None
+        As `pair` returns them.
+
+    Returns
+    -------
+    tuple of 2 Path
+        The same.
 
     Raises
     ------
     UserError
-        If one is missing.
+        If one is None.
     """
     if image is None:
-        raise UserError(f"{annotation} has no image of its name: unpack the images, too.")
+        raise UserError(f"{annotation} has no image of the same name: unpack the images, too.")
     if annotation is None:
-        raise UserError(f"{image} has no annotation of its name: every image needs one.")
+        raise UserError(f"{image} has no annotation of the same name: every image needs one.")
     return image, annotation
 
 
 def read_image(file: Path) -> tuple[np.ndarray, float | None]:
     """Read an image as a whole.
 
+    Parameters
+    ----------
+    file : Path
+        An image that `open_slide` reads.
+
     Returns
     -------
-    image
-        Uint8 (H, W, 3), RGB.
-    mpp
-        Micrometres per pixel, None where the file tells none.
+    image : (H, W, 3) ndarray of uint8
+        RGB.
+    mpp : float or None
+        Micrometres per pixel, None where the file gives none.
 
     Raises
     ------
@@ -171,8 +221,8 @@ def read_image(file: Path) -> tuple[np.ndarray, float | None]:
     height, width = slide.shape
     if height * width > _MOST_PIXELS:
         raise UserError(
-            f"{file} is {width} x {height} px, too large for one annotated image: mark the "
-            "regions that are annotated, or cut them out."
+            f"{file} has {width} x {height} px, too many for one annotated image: mark the "
+            "annotated regions, or crop them."
         )
     return slide.read(0, 0, width, height), slide.mpp
 
@@ -180,25 +230,47 @@ def read_image(file: Path) -> tuple[np.ndarray, float | None]:
 def read_mat(file: Path, *keys: str) -> tuple[np.ndarray, ...]:
     """Read arrays of a MATLAB file by name.
 
+    Parameters
+    ----------
+    file : Path
+        MATLAB file up to version 7.
+    *keys : str
+        Names of the arrays.
+
+    Returns
+    -------
+    tuple of ndarray
+        In the order of `keys`.
+
     Raises
     ------
     UserError
-        If it is damaged or lacks one.
+        If it is missing, damaged or lacks an array.
     """
     with reading(file, "a MATLAB file"):
         content = scipy.io.loadmat(file, variable_names=keys)
     if missing := [key for key in keys if key not in content]:
-        raise UserError(f"{file} holds no {', '.join(missing)}: is it of this dataset?")
+        raise UserError(f"{file} has no {', '.join(missing)}: is it of this dataset?")
     return tuple(content[key] for key in keys)
 
 
 def map_npy(file: Path) -> np.ndarray:
     """Map a NumPy file into memory; pickled objects are refused.
 
+    Parameters
+    ----------
+    file : Path
+        ``.npy`` file.
+
+    Returns
+    -------
+    ndarray
+        Read-only.
+
     Raises
     ------
     UserError
-        If it is damaged, missing, or holds objects.
+        If it is damaged or missing, or contains objects.
     """
     with reading(file, "a NumPy file"):
         return np.load(file, mmap_mode="r", allow_pickle=False)
@@ -206,6 +278,16 @@ def map_npy(file: Path) -> np.ndarray:
 
 def read_xml(file: Path) -> ElementTree.Element:
     """Read an XML file and return its root.
+
+    Parameters
+    ----------
+    file : Path
+        XML file.
+
+    Returns
+    -------
+    xml.etree.ElementTree.Element
+        Its root.
 
     Raises
     ------
@@ -217,7 +299,21 @@ def read_xml(file: Path) -> ElementTree.Element:
 
 
 def read_csv(file: Path, columns: list[str], **options: Any) -> pd.DataFrame:
-    """Read some columns of a CSV file; `options` are those of `pandas.read_csv`.
+    """Read some columns of a CSV file.
+
+    Parameters
+    ----------
+    file : Path
+        CSV file.
+    columns : list of str
+        Names of the columns.
+    **options : Any
+        Options of `pandas.read_csv`.
+
+    Returns
+    -------
+    DataFrame
+        With these columns.
 
     Raises
     ------

@@ -14,6 +14,16 @@ from napari_nucleus.errors import UserError
 def image_files(folder: Path) -> list[Path]:
     """Return the images of a dataset folder, by name.
 
+    Parameters
+    ----------
+    folder : Path
+        Dataset folder with a folder ``images``.
+
+    Returns
+    -------
+    list of Path
+        Its images.
+
     Raises
     ------
     UserError
@@ -23,7 +33,7 @@ def image_files(folder: Path) -> list[Path]:
     files = [f for f in sorted(images.glob("*")) if f.suffix.lower() in IMAGES]
     if not files:
         raise UserError(
-            f"{folder} holds no images/<name>.png, .jpg or .tif: name a dataset folder."
+            f"{folder} has no images/<name>.png, .jpg or .tif: choose a dataset folder."
         )
     return files
 

@@ -58,20 +58,27 @@ def instance_records(
 
     Parameters
     ----------
-    source, layout : Source
-        What is read.
+    source : Source
+        The dataset.
+    layout : Layout
+        Its files.
     types : tuple of str
         Class names by their numbers in ``type_map``, from 1.
     part : callable
-        Part that a file belongs to; None leaves it out.
+        Part of the split that a file belongs to; None leaves it out.
+
+    Yields
+    ------
+    Record
+        One per image.
     """
     images = (file for file in layout.glob("*/images/*") if file.suffix.lower() in IMAGES)
     files = pair(images, layout.glob(MAPS), key=lambda file: (file.parent.parent, file.stem))
     for image, labels in files:
         file = labels or image
         assert file is not None
-        if (of := part(file)) is not None:
-            yield Record(file.stem, of, file, partial(_read, image, labels, types))
+        if (official := part(file)) is not None:
+            yield Record(file.stem, official, file, partial(_read, image, labels, types))
 
 
 def _read(image: Path | None, labels: Path | None, types: tuple[str, ...]) -> AnnotatedImage:
@@ -80,41 +87,48 @@ def _read(image: Path | None, labels: Path | None, types: tuple[str, ...]) -> An
     if not types:
         (instances,) = read_mat(file, "inst_map")
         return AnnotatedImage(pixels, instances)
-    instances, kinds = read_mat(file, "inst_map", "type_map")
-    return AnnotatedImage(pixels, instances, majority(instances, kinds, types, file))
+    instances, classes = read_mat(file, "inst_map", "type_map")
+    return AnnotatedImage(pixels, instances, majority(instances, classes, types, file))
 
 
 def majority(
-    labels: np.ndarray, kinds: np.ndarray, types: tuple[str, ...], file: Path
+    labels: np.ndarray, classes: np.ndarray, types: tuple[str, ...], file: Path
 ) -> dict[int, str]:
     """Return the class that most pixels of a nucleus have, by the number of the nucleus.
 
     Parameters
     ----------
-    labels, kinds : ndarray
-        (H, W), number of the nucleus and of the class, from 1; 0 for none.
+    labels, classes : (H, W) ndarray of int
+        Number of the nucleus, and of its class from 1; 0 for none.
     types : tuple of str
         Class names by their numbers, from 1.
     file : Path
-        Where they come from, for the message.
+        File that they come from, for the message.
+
+    Returns
+    -------
+    dict of int to str
+        Without the nuclei that have no class.
 
     Raises
     ------
     UserError
         If the two differ in size, or a class has no name.
     """
-    if labels.shape != kinds.shape:
-        raise UserError(f"{file} has classes for {kinds.shape}, nuclei for {labels.shape} px.")
-    inside = (labels > 0) & (kinds > 0)
-    of, kind = labels[inside].astype(np.int64), kinds[inside].astype(np.int64)
-    if kind.max(initial=0) > len(types):
-        raise UserError(f"{file} has a class {kind.max()}: there are {len(types)}.")
-    pairs, counts = np.unique(of * (len(types) + 1) + kind, return_counts=True)
+    if labels.shape != classes.shape:
+        raise UserError(
+            f"{file} has classes of {classes.shape}, nuclei of {labels.shape} px: they must match."
+        )
+    inside = (labels > 0) & (classes > 0)
+    nucleus, number = labels[inside].astype(np.int64), classes[inside].astype(np.int64)
+    if number.max(initial=0) > len(types):
+        raise UserError(
+            f"{file} has a class {number.max()}, but there are {len(types)}: is it of this dataset?"
+        )
+    pairs, counts = np.unique(nucleus * (len(types) + 1) + number, return_counts=True)
     pairs = pairs[np.argsort(counts, kind="stable")]  # the most frequent comes last, and stays
-    return {
-        of: types[kind - 1]
-        for of, kind in zip(*(x.tolist() for x in np.divmod(pairs, len(types) + 1)), strict=True)
-    }
+    nuclei, numbers = (part.tolist() for part in np.divmod(pairs, len(types) + 1))
+    return {n: types[number - 1] for n, number in zip(nuclei, numbers, strict=True)}
 
 
 def _folder_part(file: Path) -> str:
@@ -150,11 +164,13 @@ def _lizard_records(source: Source, layout: Layout) -> Iterator[Record]:
 
 def _read_lizard(image: Path | None, labels: Path | None) -> AnnotatedImage:
     image, file = both(image, labels)
-    instances, ids, kinds = read_mat(file, "inst_map", "id", "class")
-    if ids.size != kinds.size or not np.isin(kinds, range(1, len(COLON_TYPES) + 1)).all():
-        raise UserError(f"{file} does not give every nucleus one of {len(COLON_TYPES)} classes.")
-    pairs = zip(ids.ravel().tolist(), kinds.ravel().tolist(), strict=True)
-    types = {int(of): COLON_TYPES[int(kind) - 1] for of, kind in pairs}
+    instances, ids, classes = read_mat(file, "inst_map", "id", "class")
+    if ids.size != classes.size or not np.isin(classes, range(1, len(COLON_TYPES) + 1)).all():
+        raise UserError(
+            f"{file} does not give every nucleus one of {len(COLON_TYPES)} classes: replace it."
+        )
+    pairs = zip(ids.ravel().tolist(), classes.ravel().tolist(), strict=True)
+    types = {int(label): COLON_TYPES[int(number) - 1] for label, number in pairs}
     return AnnotatedImage(read_image(image)[0], instances, types)
 
 

@@ -57,7 +57,7 @@ def _read_folds(layout: Layout) -> dict[str, str]:
 
 
 def _read(image: Path, file: Path) -> AnnotatedImage:
-    """Read an image; a box becomes an ellipse in doubt, and what else is in it is ignored."""
+    """Read an image; a box becomes a doubtful ellipse, and the rest of the box is ignored."""
     pixels, _ = read_image(image)
     size = pixels.shape[:2]
     table = read_csv(file, _COLUMNS, dtype={"coords_x": str, "coords_y": str})
@@ -75,7 +75,7 @@ def _read(image: Path, file: Path) -> AnnotatedImage:
     return AnnotatedImage(
         pixels,
         rasterize(outlines, size),
-        {of: name for of, name in zip(labels, classes, strict=True) if name in NUCLS_TYPES},
+        {label: name for label, name in zip(labels, classes, strict=True) if name in NUCLS_TYPES},
         doubtful=np.flatnonzero(~drawn) + 1,
         ignored=rasterize(boxes[~drawn], size) > 0,
     )

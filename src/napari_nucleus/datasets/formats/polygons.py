@@ -1,4 +1,4 @@
-"""Outlines become label images."""
+"""Polygons and label images made of them."""
 
 from collections.abc import Sequence
 
@@ -8,23 +8,33 @@ from numpy.typing import ArrayLike
 
 
 def polygon(corners: ArrayLike) -> shapely.Polygon:
-    """Return a polygon with the given corners (N, 2).
+    """Return a polygon with the given corners.
+
+    Parameters
+    ----------
+    corners : (N, 2) array of float
+        Corners (x, y) in pixels.
+
+    Returns
+    -------
+    shapely.Polygon
+        Closed; it may cross itself.
 
     Raises
     ------
     ValueError
-        If a corner has no place, or there are fewer than three.
+        If a coordinate is not finite, or there are fewer than three corners.
     """
     corners = np.asarray(corners, float)
     if not np.isfinite(corners).all():
-        raise ValueError("a corner lies nowhere")
+        raise ValueError("a coordinate is not finite")
     return shapely.Polygon(corners)
 
 
 def rasterize(
     outlines: Sequence[shapely.Geometry], shape: tuple[int, int], origin: tuple[int, int] = (0, 0)
 ) -> np.ndarray:
-    """Fill outlines with their numbers.
+    """Return the label image of outlines.
 
     A pixel belongs to an outline if its centre lies inside; the first pixel of an image reaches
     from 0 to 1, so that its centre is at (0.5, 0.5), as in ImageScope and QuPath. Where outlines
@@ -41,9 +51,9 @@ def rasterize(
 
     Returns
     -------
-    ndarray
-        Int32 (H, W): 0, and 1 to N by the order of the outlines. One that holds the centre of no
-        pixel has none.
+    (H, W) ndarray of int32
+        0 = background, and 1 to N in the order of the outlines. An outline that contains the centre
+        of no pixel has none.
 
     Examples
     --------

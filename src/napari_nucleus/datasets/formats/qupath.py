@@ -18,7 +18,7 @@ from napari_nucleus.errors import UserError
 from napari_nucleus.slides import open_slide
 
 _REGION, _IGNORE = "Region*", "Ignore*"
-"""QuPath's own classes for what is no object: where one has looked, and where one should not."""
+"""QuPath's classes of annotated regions and of regions to ignore."""
 
 
 class _Objects(NamedTuple):
@@ -27,11 +27,11 @@ class _Objects(NamedTuple):
     Attributes
     ----------
     nuclei : list[tuple[shapely.Geometry, str]]
-        Outline and class name, empty where it has none.
+        Outline and class name, which may be empty.
     regions : list of shapely.Geometry
-        Where all nuclei are annotated; empty for the whole image.
+        Areas in which all nuclei are annotated; empty for the whole image.
     ignored : list of shapely.Geometry
-        Where nobody could tell.
+        Ambiguous areas.
     """
 
     nuclei: list[tuple[shapely.Geometry, str]]
@@ -42,7 +42,7 @@ class _Objects(NamedTuple):
 def _read_objects(file: Path) -> _Objects:
     """Read a GeoJSON.
 
-    A cell counts with its nucleus. In a file with detections or cells these are the nuclei, and an
+    Of a cell the nucleus counts. In a file with detections or cells these are the nuclei, and an
     annotation is the region in which they were found. Points and lines have no outline and are
     passed over.
     """
@@ -68,10 +68,10 @@ def _object(feature: dict[str, Any]) -> tuple[shapely.Geometry, str, str]:
     properties = feature.get("properties") or {}
     given = properties.get("classification") or {}
     name = given.get("name") or ": ".join(given.get("names", []))
-    with np.errstate(invalid="ignore"):  # told below
+    with np.errstate(invalid="ignore"):  # refused below
         outline = shape(feature.get("nucleusGeometry") or feature["geometry"])
     if not np.isfinite(shapely.get_coordinates(outline)).all():
-        raise ValueError("a corner lies nowhere")
+        raise ValueError("a coordinate is not finite")
     return outline, properties.get("objectType", "annotation"), name
 
 
@@ -115,7 +115,9 @@ def _read_region(image: Path, objects: _Objects, region: shapely.Geometry) -> An
     left, top = max(int(x0), 0), max(int(y0), 0)
     right, bottom = min(int(np.ceil(x1)), width), min(int(np.ceil(y1)), height)
     if left >= right or top >= bottom:
-        raise UserError(f"{image} is {width} x {height} px: a region lies outside of it.")
+        raise UserError(
+            f"{image} has {width} x {height} px, and a region lies outside: is it the right image?"
+        )
     size = (bottom - top, right - left)
     outside = rasterize([region], size, (left, top)) == 0
     ignored = outside | (rasterize(objects.ignored, size, (left, top)) > 0)

@@ -24,14 +24,14 @@ def _results(layout: Layout) -> list[Path]:
 def _records(source: Source, layout: Layout) -> Iterator[Record]:
     for path in _results(layout):
         opened = cache(partial(_open, path, source.image))
-        for regions in _apart(reviewed_regions(path)):
+        for regions in _grouped(reviewed_regions(path)):
             frame = reduce(Box.union, regions)
             name = f"{path.stem}_x{frame.x0}_y{frame.y0}"
             yield Record(name, "", path, partial(_read, opened, frame, regions))
 
 
-def _apart(regions: list[Region]) -> list[list[Box]]:
-    """Put regions that overlap together, so that no nucleus is in two samples."""
+def _grouped(regions: list[Region]) -> list[list[Box]]:
+    """Group regions that overlap, so that no nucleus is in two samples."""
     groups: list[list[Box]] = []
     for region in regions:
         box = Box(*region)
@@ -50,15 +50,16 @@ def _read(
     opened: Callable[[], tuple[Result, Slide]], frame: Box, regions: list[Box]
 ) -> AnnotatedImage:
     result, slide = opened()
-    place = (frame.x0, frame.y0, frame.width, frame.height)
-    unseen = np.ones((frame.height, frame.width), bool)
+    rectangle = (frame.x0, frame.y0, frame.width, frame.height)
+    unreviewed = np.ones((frame.height, frame.width), bool)
     for box in regions:
-        unseen[box.y0 - frame.y0 : box.y1 - frame.y0, box.x0 - frame.x0 : box.x1 - frame.x0] = False
-    labels = np.where(unseen, 0, result.read_labels(*place))
+        rows = slice(box.y0 - frame.y0, box.y1 - frame.y0)
+        unreviewed[rows, box.x0 - frame.x0 : box.x1 - frame.x0] = False
+    labels = np.where(unreviewed, 0, result.read_labels(*rectangle))
     table = result.table()
     table = table[table["type"] != UNTYPED]
     types = dict(zip(table["label"].tolist(), table["type"].tolist(), strict=True))
-    return AnnotatedImage(slide.read(*place), labels, types, ignored=unseen, mpp=result.mpp)
+    return AnnotatedImage(slide.read(*rectangle), labels, types, ignored=unreviewed, mpp=result.mpp)
 
 
 def _find_types(source: Source, layout: Layout) -> set[str]:
