@@ -84,7 +84,7 @@ def test_own_names_come_before_common_ones_and_the_recipe_s_before_both(tmp_path
         ({"zzz": "spindle"}, "no class 'zzz': there are connective, dead, epithelial, inflam"),
         (
             {"dead": "miscelaneous"},
-            "'miscelaneous' is not among the types: did you mean 'misc",
+            "'miscelaneous' is not a type to be learned: did you mean",
         ),
     ],
 )

@@ -5,14 +5,17 @@ import struct
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import imagecodecs
 import numpy as np
 import pytest
 import tifffile
+import zarr
 from numpy.typing import NDArray
 from PIL import Image
+from zarr.abc.store import Store
+from zarr.storage import MemoryStore
 
 from napari_nucleus.errors import UserError
 from napari_nucleus.slides import Slide, open_slide
@@ -396,6 +399,24 @@ def test_coarser_levels_are_computed(tmp_path: Path, options: dict[str, Any]) ->
     means = image[:1028].reshape(257, 4, 625, 4, 3).mean(axis=(1, 3))
     assert whole(slide, 2).shape == (258, 625, 3)
     assert np.abs(whole(slide, 2)[:257] - means).max() <= 1
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_stores_of_older_and_newer_tifffile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zarr_format: Literal[2, 3]
+) -> None:
+    """From 2026.5 on, tifffile's stores are Zarr 3."""
+    image = noise(100, 80)
+    path = written(tmp_path / "a.tif", image, photometric="rgb", tile=(64, 64), compression="zlib")
+
+    def aszarr(page: tifffile.TiffPage, **options: Any) -> Store:
+        pixels = page.asarray()
+        store = MemoryStore()
+        zarr.create_array(store, data=pixels, chunks=(64, 64, 3), zarr_format=zarr_format)
+        return store
+
+    monkeypatch.setattr(tifffile.TiffPage, "aszarr", aszarr)
+    np.testing.assert_array_equal(whole(open_slide(path)), image)
 
 
 def test_tiles_that_were_never_scanned_are_white(tmp_path: Path) -> None:

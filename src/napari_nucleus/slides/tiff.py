@@ -197,7 +197,7 @@ def _stored_pixels(page: TiffPage | TiffFrame, format: PixelFormat) -> da.Array:
         return read_in_place(mapped, tuple(sizes.values()))
     # Tiles that were never scanned, as slides have, are white.
     store = page.aszarr(fillvalue=format.white, maxworkers=os.cpu_count())
-    segments = zarr.open_array(store, mode="r", zarr_format=2)
+    segments = zarr.open_array(store, mode="r")
     sizes = dict(zip(page.axes, segments.chunks, strict=True))
     columns = sizes["X"] * max(round(_CHUNK / sizes["X"]), 1)
     rows = sizes["Y"] * max(round(_CHUNK**2 / (columns * sizes["Y"])), 1)
