@@ -40,7 +40,7 @@ def test_result_folder_opens_with_its_image(viewer: Viewer, folder: Path, made: 
         assert layer.metadata["result"] == str(folder)
     assert classes.metadata["counts"] == {
         "nuclei": len(made.types),
-        **{kind: (made.types == kind).sum() for kind in TYPES},
+        **{name: (made.types == name).sum() for name in TYPES},
     }
 
 

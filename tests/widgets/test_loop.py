@@ -197,9 +197,9 @@ def test_the_whole_loop(
     assert session.can_undo == "delete"
     with qtbot.waitSignal(training.finished, timeout=WAIT):
         pass
-    assert training.status.text().startswith("Done")
-    training.made.name.setText("mine")
-    training.made.use_button.click()
+    assert training.status.text().startswith("Training finished")
+    training.new_model.name.setText("mine")
+    training.new_model.use_button.click()
     mine = load_checkpoint("mine")
     assert mine.card["started from"].startswith(f"{DEFAULT_MODEL} (")
     assert mine.card["data"] == {folder.name: {"training": 1, "validation": 1}}

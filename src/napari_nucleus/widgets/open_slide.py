@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 from napari.components import ViewerModel
-from napari.qt.threading import create_worker
 from napari.utils.notifications import show_error
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QImage, QPixmap
@@ -22,7 +21,8 @@ from qtpy.QtWidgets import (
 
 from napari_nucleus.errors import UserError
 from napari_nucleus.slides import Slide, open_slide
-from napari_nucleus.widgets.shared.choices import WIDTH, MppBox, shrinkable
+from napari_nucleus.widgets.shared.background import Failure, in_background
+from napari_nucleus.widgets.shared.choices import WIDTH, MppField, shrinkable
 from napari_nucleus.widgets.shared.layers import image_layer, with_overview
 from napari_nucleus.widgets.shared.recent import recent_slides, remember
 
@@ -32,7 +32,7 @@ _FILTER = "Slides (*.svs *.ndpi *.tif *.tiff *.png *.jpg *.jpeg);;All files (*)"
 
 @dataclass(frozen=True)
 class Preview:
-    """What is shown of a file before it is opened, or why it cannot be."""
+    """A slide and its thumbnail, or why the file cannot be opened."""
 
     path: Path
     slide: Slide | None = None
@@ -41,7 +41,7 @@ class Preview:
 
 
 def preview(path: Path) -> Preview:
-    """Read of a file what is shown before it is opened."""
+    """Read the slide in a file and its thumbnail."""
     try:
         slide = with_overview(open_slide(path))
         return Preview(path, slide, slide.thumbnail(_THUMBNAIL))
@@ -50,12 +50,12 @@ def preview(path: Path) -> Preview:
 
 
 class OpenSlideWidget(QWidget):
-    """Shows what a slide is before it is opened at its true scale.
+    """Previews a slide and opens it at its true scale.
 
     Parameters
     ----------
     napari_viewer : ViewerModel
-        Where it becomes a layer.
+        The viewer for the new layer.
     """
 
     def __init__(self, napari_viewer: ViewerModel) -> None:
@@ -68,23 +68,23 @@ class OpenSlideWidget(QWidget):
         self.picture = QLabel()
         self.size_label = QLabel()
         self.levels_label = QLabel()
-        self.mpp = MppBox()
+        self.mpp = MppField()
         self.open_button = QPushButton("Open")
         self._lay_out()
         self._fill_recent()
-        self._show(Preview(Path(), problem="Choose a slide to see what it holds."))
+        self._show(Preview(Path(), problem="Choose a slide to preview."))
         self.recent.activated.connect(lambda index: self.look_at(self.recent.itemData(index)))
         self.browse_button.clicked.connect(self._browse)
         self.open_button.clicked.connect(self.open)
 
     def look_at(self, path: str | Path) -> None:
-        """Show what a file holds, as soon as it has been read."""
+        """Preview a file, which is read in the background."""
         self._path = Path(path)
         self._show(Preview(self._path, problem=f"Reading {self._path.name}…"))
-        create_worker(preview, self._path, _connect={"returned": self._on_preview})
+        in_background(preview, self._path, then=self._on_preview)
 
     def open(self) -> None:
-        """Add the slide that is shown as an image layer."""
+        """Add the previewed slide as an image layer."""
         if self._slide is None or self._slide.path is None:
             return
         try:
@@ -100,8 +100,10 @@ class OpenSlideWidget(QWidget):
         if path:
             self.look_at(path)
 
-    def _on_preview(self, found: Preview) -> None:
-        if found.path != self._path:  # another one was chosen meanwhile
+    def _on_preview(self, found: Preview | Failure) -> None:
+        if isinstance(found, Failure):
+            raise found.error  # napari shows it with its traceback
+        if found.path != self._path:  # another file was chosen meanwhile
             return
         self._show(found)
         if found.problem:
@@ -125,7 +127,9 @@ class OpenSlideWidget(QWidget):
             last = self.recent.count() - 1
             self.recent.setItemData(last, str(path), Qt.ItemDataRole.ToolTipRole)
         self.recent.setEnabled(self.recent.count() > 0)
-        self.recent.setPlaceholderText("Recent slides" if self.recent.count() else "None yet")
+        self.recent.setPlaceholderText(
+            "Recent slides" if self.recent.count() else "No recent slides"
+        )
         self.recent.setCurrentIndex(-1)
 
     def _lay_out(self) -> None:

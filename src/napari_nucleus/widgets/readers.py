@@ -1,4 +1,4 @@
-"""What napari opens by drag and drop: result folders and slides."""
+"""Readers for result folders and slides."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,26 +16,26 @@ Reader = Callable[[str], list[Any]]
 
 
 def read_result(path: str | Sequence[str]) -> Reader | None:
-    """Return what opens a result folder with its image, if that is still where it was."""
+    """Return the reader of a result folder, which also opens its image if that is still there."""
     return _reader(path, _result_layers)
 
 
 def read_slide(path: str | Sequence[str]) -> Reader | None:
-    """Return what opens a slide at its true scale."""
+    """Return the reader of a slide at its true scale."""
     return _reader(path, lambda file: [image_layer(open_slide(file))])
 
 
 def _reader(path: str | Sequence[str], read: Callable[[str], list[Layer]]) -> Reader | None:
-    """Return `read` with problems shown in one line; None for a stack of several files."""
+    """Return `read` with a `UserError` shown as a notification; None for several files."""
 
-    def read_or_tell(file: str) -> list[Any]:
+    def read_or_report(file: str) -> list[Any]:
         try:
             return read(file)
         except UserError as error:
             show_error(str(error))
-            return [(None,)]  # napari's sign for: this was dealt with, and there is no layer
+            return [(None,)]  # tells napari that the file was handled, without a layer
 
-    return read_or_tell if isinstance(path, str) else None
+    return read_or_report if isinstance(path, str) else None
 
 
 def _result_layers(path: str) -> list[Layer]:
@@ -50,7 +50,7 @@ def _image_of(result: Result) -> Image | None:
     if source is None or not Path(source).is_file():
         return None
     slide = open_slide(source, mpp=result.mpp)
-    if slide.shape != result.shape:  # another image has taken its name
+    if slide.shape != result.shape:  # another image of that name
         return None
     layer = image_layer(slide)
     layer.metadata["result"] = str(result.path)

@@ -1,4 +1,4 @@
-"""Tissue to try the plugin on."""
+"""Sample images."""
 
 from typing import Any
 
@@ -7,5 +7,5 @@ from napari_nucleus.widgets.shared.layers import image_layer
 
 
 def tissue() -> list[tuple[Any, dict, str]]:
-    """Return a picture of colon; see `colon`."""
+    """Return an image of colon; see `colon`."""
     return [image_layer(colon()).as_layer_data_tuple()]

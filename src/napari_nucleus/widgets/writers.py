@@ -1,4 +1,4 @@
-"""What napari saves layers as."""
+"""Writers of layers."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from napari_nucleus.results import export, open_result
 
 
 def write_csv(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
-    """Write the table that belongs to a `nuclei` layer.
+    """Write the table of nuclei of a `nuclei` layer.
 
     Raises
     ------
@@ -16,6 +16,6 @@ def write_csv(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
     """
     folder = attributes["metadata"].get("result")
     if folder is None:
-        raise UserError(f"{attributes['name']} has no table of nuclei: choose the layer 'nuclei'.")
+        raise UserError(f"{attributes['name']} has no table of nuclei: select the layer 'nuclei'.")
     export.write_csv(open_result(folder), path)
     return [path]

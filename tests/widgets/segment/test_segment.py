@@ -50,7 +50,7 @@ def test_nuclei_and_classes_lie_on_the_image(
     assert len(overlap.true_size) == len(overlap.pred_size)
     np.testing.assert_array_equal(nuclei.data > 0, made.labels > 0)
     # each pixel has the number of its nucleus's type, and its colour
-    numbers = np.array([0, *(1 + TYPES.index(kind) for kind in made.types)])
+    numbers = np.array([0, *(1 + TYPES.index(name) for name in made.types)])
     np.testing.assert_array_equal(classes.data, numbers[made.labels])
     for number, color in enumerate(type_colors(TYPES).values(), 1):
         rgb = (classes.get_color(number)[:3] * 255).round().astype(int)
@@ -84,7 +84,7 @@ def test_legend_and_csv_count_what_is_there(
     count = len(made.types)
     assert widget.status.text().startswith(f"{count} nuclei in ")
     texts = [label.text() for label in widget.result.legend.findChildren(type(widget.status))]
-    assert {"dark", "pale", *(str((made.types == kind).sum()) for kind in TYPES)} <= set(texts)
+    assert {"dark", "pale", *(str((made.types == name).sum()) for name in TYPES)} <= set(texts)
     widget.save_csv(tmp_path / "nuclei.csv")
     rows = list(csv.DictReader((tmp_path / "nuclei.csv").open(encoding="utf-8")))
     assert [int(row["label"]) for row in rows] == list(range(1, count + 1))
@@ -151,7 +151,7 @@ def test_two_images_have_layers_of_their_own(
     [
         pytest.param(lambda w, v: v.layers.clear(), "open a slide", id="no image"),
         pytest.param(lambda w, v: w.model.setCurrentIndex(-1), "choose one", id="no model"),
-        pytest.param(lambda w, v: setattr(w.mpp, "mpp", None), "type it in", id="no scale"),
+        pytest.param(lambda w, v: setattr(w.mpp, "mpp", None), "enter its µm/px", id="no scale"),
         pytest.param(lambda w, v: w.where.setCurrentIndex(2), "shapes layer", id="no shape"),
     ],
 )
@@ -183,7 +183,7 @@ def test_without_nuclei_everything_stays(
     image.data = np.full_like(image.data, (255, 128, 128))
     press_segment(widget, qtbot)
     (message,) = told()
-    assert message.startswith("No nuclei were found")
+    assert message.startswith("No nuclei found")
     np.testing.assert_array_equal(viewer.layers["nuclei"].data, data)
     assert tree(home) == files
 

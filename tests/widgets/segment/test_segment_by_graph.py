@@ -61,7 +61,7 @@ def test_classes_are_shown(
     nuclei, classes = viewer.layers["nuclei"], viewer.layers["classes"]
     network = GraphDecoder()
     labels, table = network.nuclei(predict_image(made.coded(), network))
-    expected = np.array([0, *(1 + TYPES.index(kind) for kind in table["type"])])[labels]
+    expected = np.array([0, *(1 + TYPES.index(name) for name in table["type"])])[labels]
     assert set(np.unique(expected)) == {0, 1, 2}
     # weights travel in half precision
     assert np.mean(classes.data == expected) > 0.99

@@ -13,36 +13,36 @@ from napari_nucleus.errors import UserError
 from napari_nucleus.models import create_model
 from napari_nucleus.models.checkpoints import save_checkpoint
 from napari_nucleus.weights import sam as sam_weights
-from napari_nucleus.widgets.shared.choices import ImageBox, ModelBox, MppBox
+from napari_nucleus.widgets.shared.choices import ImageChoice, ModelChoice, MppField
 
 Told = Callable[[], list[str]]
 
 
 @pytest.fixture
-def models(qtbot: QtBot, home: Path, weights: Path) -> ModelBox:
+def models(qtbot: QtBot, home: Path, weights: Path) -> ModelChoice:
     """Return the choices of someone who has trained a model."""
     trained = home / "data" / "models"
     trained.mkdir(parents=True)
     (trained / "mine.safetensors").write_bytes(weights.read_bytes())
-    box = ModelBox()
+    box = ModelChoice()
     qtbot.addWidget(box)
     return box
 
 
-def from_file(box: ModelBox, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def from_file(box: ModelChoice, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Choose the last item and a file in the dialog that opens; none to press Cancel there."""
     monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: (path, ""))
     box.setCurrentIndex(box.count() - 1)
     box.activated.emit(box.currentIndex())
 
 
-def test_trained_weights_can_be_chosen_by_name(models: ModelBox) -> None:
+def test_trained_weights_can_be_chosen_by_name(models: ModelChoice) -> None:
     models.setCurrentText("mine")
     assert models.checkpoint == "mine"
 
 
 def test_weights_can_come_from_a_file(
-    models: ModelBox, weights: Path, monkeypatch: pytest.MonkeyPatch
+    models: ModelChoice, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from_file(models, str(weights), monkeypatch)
     assert models.currentText() == "decoder"
@@ -52,7 +52,7 @@ def test_weights_can_come_from_a_file(
 
 
 def test_a_file_that_holds_no_model_is_not_taken(
-    models: ModelBox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: Told
+    models: ModelChoice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: Told
 ) -> None:
     models.setCurrentText("mine")
     models.activated.emit(models.currentIndex())
@@ -71,7 +71,7 @@ def test_a_file_that_holds_no_model_is_not_taken(
 def test_images_are_those_that_may_be_a_slide(qtbot: QtBot) -> None:
     plane = np.zeros((40, 60, 3), np.uint8)
     layers = LayerList([Image(plane, name="a"), Image(plane[..., 0], name="grey")])
-    box = ImageBox(layers)
+    box = ImageChoice(layers)
     qtbot.addWidget(box)
     layers.extend([Image(np.zeros((5, 40, 60)), name="stack"), Labels(plane[..., 0], name="cells")])
     box.update_choices(layers)
@@ -81,7 +81,7 @@ def test_images_are_those_that_may_be_a_slide(qtbot: QtBot) -> None:
 def test_a_new_image_is_chosen_and_other_changes_keep_the_choice(qtbot: QtBot) -> None:
     plane = np.zeros((40, 60, 3), np.uint8)
     layers = LayerList([Image(plane, name="a"), Image(plane, name="b")])
-    box = ImageBox(layers)
+    box = ImageChoice(layers)
     qtbot.addWidget(box)
     box.choose(layers["a"])
     layers["a"].name = "renamed"
@@ -97,7 +97,7 @@ def test_a_new_image_is_chosen_and_other_changes_keep_the_choice(qtbot: QtBot) -
 
 
 def test_scale_may_be_unknown(qtbot: QtBot) -> None:
-    box = MppBox()
+    box = MppField()
     qtbot.addWidget(box)
     assert box.mpp is None
     assert box.text() == "unknown"
@@ -108,7 +108,7 @@ def test_scale_may_be_unknown(qtbot: QtBot) -> None:
 
 
 def test_model_made_meanwhile_is_in_the_list_when_it_opens(
-    models: ModelBox, home: Path, weights: Path
+    models: ModelChoice, home: Path, weights: Path
 ) -> None:
     models.setCurrentText("mine")
     (home / "data" / "models" / "newer.safetensors").write_bytes(weights.read_bytes())
@@ -126,7 +126,7 @@ def test_model_without_its_sam_says_so(
     monkeypatch.setattr(sam_weights, "trained_dir", lambda: tmp_path)
     file = tmp_path / "guided.safetensors"
     save_checkpoint(file, create_model("sam_eunet3plus_small"))
-    box = ModelBox()
+    box = ModelChoice()
     qtbot.addWidget(box)
     box.choose_file(file)
     told = box.itemData(box.currentIndex(), Qt.ItemDataRole.ToolTipRole)

@@ -74,12 +74,12 @@ def test_which_shape_must_be_clear() -> None:
         shape_region(viewer, image)
     square = np.array([[9.6, 9.6], [9.6, 19.4], [19.4, 19.4], [19.4, 9.6]])
     shapes.add([square, square + 100, square - 900])
-    with pytest.raises(UserError, match="select the one"):
+    with pytest.raises(UserError, match="select one"):
         shape_region(viewer, image)
     shapes.selected_data = {1}
     assert shape_region(viewer, image) == (110, 110, 10, 10)
     shapes.selected_data = {2}
-    with pytest.raises(UserError, match="beside"):
+    with pytest.raises(UserError, match="outside"):
         shape_region(viewer, image)
 
 

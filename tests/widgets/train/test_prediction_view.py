@@ -1,9 +1,9 @@
-"""Outlines on a held-out place."""
+"""The outlines of annotated and predicted nuclei."""
 
 import numpy as np
 from pytestqt.qtbot import QtBot
 
-from napari_nucleus.widgets.train.prediction_view import PREDICTED, TRUE, PictureView, outlined
+from napari_nucleus.widgets.train.prediction_view import PREDICTED, TRUE, PredictionView, outlined
 
 
 def painted(pixels: np.ndarray, color: str) -> np.ndarray:
@@ -26,7 +26,7 @@ def test_outlines_do_not_hide_each_other() -> None:
 
 
 def test_picture_keeps_its_shape(qtbot: QtBot) -> None:
-    view = PictureView()
+    view = PredictionView()
     qtbot.addWidget(view)
     labels = np.zeros((64, 128), int)
     view.show_nuclei(np.zeros((64, 128, 3), np.uint8), labels, labels)

@@ -49,25 +49,25 @@ def test_training_makes_a_model_that_segment_offers(
     pictures: list[int] = []
     widget.train_button.click()
     assert not widget.form.isEnabled()
-    assert widget._worker is not None
-    worker = widget._worker
-    worker.yielded.connect(lambda _: seen.append(epochs_of(widget)))
-    worker.yielded.connect(lambda _: pictures.append(widget.picture.picture.pixmap().cacheKey()))
+    assert widget._job is not None
+    job = widget._job
+    job.yielded.connect(lambda _: seen.append(epochs_of(widget)))
+    job.yielded.connect(lambda _: pictures.append(widget.prediction.picture.pixmap().cacheKey()))
     with qtbot.waitSignal(widget.finished, timeout=WAIT):
         pass
     assert [1, 2] in seen  # an epoch, beside the line of the score before
     assert epochs_of(widget) == [2, 2]
     assert len({key for key in pictures if key}) >= 3  # before, and after each epoch
-    assert widget.status.text().startswith("Done")
+    assert widget.status.text().startswith("Training finished. PQ on the validation regions: ")
     assert widget.form.isEnabled()
     assert not widget.progress.isVisibleTo(widget)
-    text = widget.made.scores.text()
-    assert "Outlines (PQ)" in text
-    assert "Old sample" in text
-    assert widget.made.isVisibleTo(widget)
-    assert widget.made.name.text() == "untrained_retrained"
-    widget.made.name.setText("mine")
-    widget.made.use_button.click()
+    text = widget.new_model.scores.text()
+    assert "Segmentation (PQ)" in text
+    assert "Agreement with" in text
+    assert widget.new_model.isVisibleTo(widget)
+    assert widget.new_model.name.text() == "untrained_retrained"
+    widget.new_model.name.setText("mine")
+    widget.new_model.use_button.click()
     made = home / "data" / "models" / "mine.safetensors"
     assert read_card(made)["card"]["data"] == {"annotated": {"training": 3, "validation": 1}}
     assert widget.form.model.checkpoint == "mine"
@@ -80,8 +80,8 @@ def test_name_that_is_taken_is_told(widget: TrainWidget, qtbot: QtBot, told: Tol
     widget.form.epochs.setValue(1)
     with qtbot.waitSignal(widget.finished, timeout=WAIT):
         widget.train_button.click()
-    widget.made.name.setText("histonext_atto_he")
-    widget.made.use_button.click()
+    widget.new_model.name.setText("histonext_atto_he")
+    widget.new_model.use_button.click()
     (message,) = told()
     assert message.startswith("There is a model 'histonext_atto_he' already")
 
@@ -98,7 +98,7 @@ def test_pause_rests_and_goes_on(widget: TrainWidget, qtbot: QtBot) -> None:
     assert widget.status.text() == "Paused"
     with qtbot.waitSignal(widget.finished, timeout=WAIT):
         widget.pause_button.click()
-    assert widget.status.text().startswith("Done")
+    assert widget.status.text().startswith("Training finished. PQ on the validation regions: ")
     assert widget.pause_button.text() == "Pause"
 
 
@@ -112,13 +112,13 @@ def test_cancel_keeps_the_best_and_resume_goes_on(
         widget.pause_button.click()
     with qtbot.waitSignal(widget.finished, timeout=WAIT):
         widget.cancel_button.click()
-    assert widget.status.text().startswith("Cancelled: this is the best model so far")
-    assert widget.made.isVisibleTo(widget)
-    assert "Old sample" not in widget.made.scores.text()
+    assert widget.status.text().startswith("Cancelled. The best model so far was kept.")
+    assert widget.new_model.isVisibleTo(widget)
+    assert "Agreement" not in widget.new_model.scores.text()
     assert widget.resume_button.isVisibleTo(widget)
     with qtbot.waitSignal(widget.finished, timeout=WAIT):
         widget.resume_button.click()
-    assert widget.status.text().startswith("Done")
+    assert widget.status.text().startswith("Training finished. PQ on the validation regions: ")
     assert epochs_of(widget) == [2, 2]
     assert not widget.resume_button.isVisibleTo(widget)
     assert interrupted_run() is None
@@ -129,7 +129,7 @@ def test_run_of_a_window_that_is_gone_can_go_on(
 ) -> None:
     widget.train_button.click()
     qtbot.waitUntil(lambda: steps_of(widget) > 2, timeout=WAIT)
-    assert widget._worker is not None
+    assert widget._job is not None
     viewer.window.remove_dock_widget(widget)
     qtbot.waitUntil(lambda: interrupted_run() is not None, timeout=5000)
     later = TrainWidget(viewer)
@@ -164,14 +164,14 @@ def test_cancel_stops_within_a_step(
     monkeypatch.setitem(registry._BUILDERS, "slow", Slow)
     save_checkpoint(tmp_path / "slow.safetensors", create_model("slow", TYPES))
     widget.form.model.choose_file(tmp_path / "slow.safetensors")
-    widget.form.part.setCurrentText("Everything")
+    widget.form.part.setCurrentText("Whole network")
     widget.train_button.click()
     qtbot.waitUntil(lambda: steps_of(widget) > 0, timeout=WAIT)
     monkeypatch.setattr(Slow, "naps", True)
     qtbot.wait(300)
     with qtbot.waitSignal(widget.finished, timeout=2000):
         widget.cancel_button.click()
-    assert widget.status.text() == "Cancelled before there was a new model"
+    assert widget.status.text() == "Cancelled before there was a new model."
     assert widget.train_button.isEnabled()
 
 
@@ -208,7 +208,7 @@ def test_what_is_missing_is_said_before_it_starts(
     assert not (home / "data" / "runs").exists()
     widget.form.model.setCurrentIndex(-1)
     widget.train_button.click()
-    assert told()[1].startswith("No model is chosen")
+    assert told()[1].startswith("No model selected")
 
 
 def test_a_failure_is_shown_and_the_form_lives_on(
@@ -247,15 +247,15 @@ def test_reviewed_results_that_are_open_are_proposed_and_trained_on(
     with open_session(folder) as session:
         session.apply(annotations.mark_reviewed, (0, 0, 260, 105))
         session.apply(annotations.mark_reviewed, (0, 105, 260, 210))
-    widget.propose()
+    widget.offer_results()
     assert widget.form.data.paths == (folder,)
     widget.form.epochs.setValue(1)
     with qtbot.waitSignal(widget.finished, timeout=WAIT):
         widget.train_button.click()
-    assert widget.status.text().startswith("Done")
+    assert widget.status.text().startswith("Training finished. PQ on the validation regions: ")
     widget.form.data.list.selectAll()
     widget.form.data.remove_button.click()
-    widget.propose()
+    widget.offer_results()
     assert widget.form.data.paths == ()  # it was taken off the list
 
 
@@ -264,7 +264,7 @@ def test_form_says_what_to_train(widget: TrainWidget, data: Path, qtbot: QtBot) 
     told = form.retraining()
     assert (told.data, told.types, told.train, told.epochs) == ((data,), TYPES, "decoder", 2)
     rate = told.lr
-    form.part.setCurrentText("Classes only")
+    form.part.setCurrentText("Classification only")
     form.types.setText(" round, flat,,round ")
     told = form.retraining()
     assert (told.types, told.train) == (("round", "flat"), "types")

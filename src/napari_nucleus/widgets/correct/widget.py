@@ -27,7 +27,7 @@ from napari_nucleus.widgets.correct.open_session import ImageMoved, image_of, op
 from napari_nucleus.widgets.correct.panel import CorrectingPanel
 from napari_nucleus.widgets.correct.workspace import Workspace
 from napari_nucleus.widgets.shared.background import Failure, in_background
-from napari_nucleus.widgets.shared.choices import WIDTH, ResultBox
+from napari_nucleus.widgets.shared.choices import WIDTH, ResultChoice
 from napari_nucleus.widgets.shared.layers import image_layer, labels_of, placement_of, result_of
 from napari_nucleus.widgets.shared.regions import shape_region, visible_region
 
@@ -54,7 +54,7 @@ class CorrectWidget(QWidget):
         self._workspace: Workspace | None = None
         self._adder: NucleusAdder | None = None
         self._opening: tuple[Labels, Labels, Box] | None = None
-        self.results = ResultBox(napari_viewer.layers)
+        self.results = ResultChoice(napari_viewer.layers)
         self.where = QComboBox()
         self.where.addItems(list(_WHERE))
         self.start_button = QPushButton("Start correcting")

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from napari.components import ViewerModel
 from napari.layers import Image
-from napari.qt.threading import create_worker
 from napari.utils.notifications import show_error
 from qtpy.QtCore import QEvent, QTimer, Signal
 from qtpy.QtWidgets import (
@@ -22,8 +21,10 @@ from qtpy.QtWidgets import (
 )
 
 from napari_nucleus.errors import UserError
-from napari_nucleus.widgets.segment.worker import Job, Outcome, SegmentationWorker, devices, start
-from napari_nucleus.widgets.shared.choices import WIDTH, ImageBox, ModelBox, MppBox
+from napari_nucleus.widgets.segment.job import Segmentation, SegmentJob
+from napari_nucleus.widgets.shared.background import Cancelled, Failure, Job, start_job
+from napari_nucleus.widgets.shared.choices import WIDTH, ImageChoice, ModelChoice, MppField
+from napari_nucleus.widgets.shared.device_choice import DeviceChoice
 from napari_nucleus.widgets.shared.layer_slide import layer_mpp, layer_slide
 from napari_nucleus.widgets.shared.layers import labels_of, placement_of, result_of, show_steps
 from napari_nucleus.widgets.shared.regions import shape_outline, shape_region, visible_region
@@ -32,18 +33,18 @@ from napari_nucleus.widgets.shared.result_view import ResultView
 if TYPE_CHECKING:
     from napari_nucleus.inference import Progress
 
-# Milliseconds in which the window draws and answers between two steps.
-_BREATH = 30
+# Milliseconds for the window to redraw and respond between two steps.
+_REDRAW = 30
 
 _WHERE = {
     "Whole image": None,
-    "What I see": visible_region,
+    "Visible area": visible_region,
     "Inside a drawn shape": shape_region,
 }
 
 
 class SegmentWidget(QWidget):
-    """Finds the nuclei of an image layer and shows them as two label layers.
+    """Segments the nuclei of an image layer and shows them as two label layers.
 
     Parameters
     ----------
@@ -52,21 +53,20 @@ class SegmentWidget(QWidget):
     """
 
     finished = Signal()
-    """Nothing runs any more: the layers are there, or it was cancelled, or it failed."""
+    """The segmentation has ended: its layers are shown, or it was cancelled, or it failed."""
 
     def __init__(self, napari_viewer: ViewerModel) -> None:
         super().__init__()
         self._viewer = napari_viewer
-        self._image: Image | None = None  # of which the form tells
-        self._segmented: Image | None = None  # which the worker works on
-        self._worker: SegmentationWorker | None = None
-        self.layer = ImageBox(napari_viewer.layers)
-        self.model = ModelBox()
-        self.mpp = MppBox()
+        self._image: Image | None = None  # chosen in the form
+        self._segmented: Image | None = None  # being segmented
+        self._job: Job | None = None
+        self.layer = ImageChoice(napari_viewer.layers)
+        self.model = ModelChoice()
+        self.mpp = MppField()
         self.where = QComboBox()
         self.where.addItems(list(_WHERE))
-        self.device = QComboBox()
-        self.device.addItem("Automatic", None)
+        self.device = DeviceChoice()
         self.segment_button = QPushButton("Segment")
         self.cancel_button = QPushButton("Cancel")
         self.progress = QProgressBar()
@@ -80,35 +80,32 @@ class SegmentWidget(QWidget):
         self.segment_button.clicked.connect(self.segment)
         self.cancel_button.clicked.connect(self.cancel)
         self.destroyed.connect(gc.unfreeze)
-        # Loads torch meanwhile, so that Segment starts at once.
-        create_worker(devices, _connect={"returned": self._on_devices})
 
     def segment(self) -> None:
         """Start, or say in one line what is missing."""
         image = self.layer.layer
         try:
-            job = self._job(image)
+            job = self._read_form(image)
         except UserError as error:
-            self._tell(str(error))
+            self._show_problem(str(error))
             return
         self._set_running(True)
         self.status.setText("Starting…")
         # Torch makes a million objects. To look through them for garbage would halt the window for
-        # half a second in the midst of the work.
+        # half a second during the work.
         gc.freeze()
         self._segmented = image
-        self._worker = start(job, {"yielded": self._on_progress, "returned": self._on_outcome})
+        self._job = start_job(job.steps, self._on_progress, self._on_end)
 
     def cancel(self) -> None:
         """Stop, and leave layers and files as they were."""
-        if self._worker is None:
+        if self._job is None:
             return
-        if self._worker.switch.stop():
+        if self._job.cancel():
             self.cancel_button.setEnabled(False)
             self.status.setText("Cancelling…")
-        else:  # it has only read so far, and may end in its own time
-            self._worker.returned.disconnect(self._on_outcome)
-            self._on_outcome(Outcome())
+        else:
+            self._on_end(Failure(Cancelled()))
 
     def save_csv(self, path: str | Path) -> None:
         """Write the table of the nuclei that are shown.
@@ -130,25 +127,25 @@ class SegmentWidget(QWidget):
         """Follow the layers of the viewer; napari calls it when they change."""
         self.layer.update_choices(self._viewer.layers)
 
-    def _job(self, image: Image | None) -> Job:
+    def _read_form(self, image: Image | None) -> SegmentJob:
         if image is None:
-            raise UserError("There is no image to segment: open a slide first.")
+            raise UserError("No image to segment: open a slide first.")
         if self.model.checkpoint is None:
-            raise UserError("No model is chosen: choose one, or weights from a file.")
+            raise UserError("No model selected: choose one, or load weights from a file.")
         if self.mpp.mpp is None:
             raise UserError(
-                f"{image.name} does not tell its µm/px: type it in "
+                f"The pixel size of {image.name} is unknown: enter its µm/px "
                 "(about 0.25 for a 40× scan, 0.5 for 20×)."
             )
         region = _WHERE[self.where.currentText()]
-        return Job(
+        return SegmentJob(
             slide=layer_slide(image, self.mpp.mpp),
-            place=placement_of(image),
+            transform=placement_of(image),
             earlier=result_of(image),
             model=self.model.checkpoint,
             region=region and region(self._viewer, image),
             outline=shape_outline(self._viewer, image) if region is shape_region else None,
-            device=self.device.currentData(),
+            device=self.device.device,
         )
 
     def _on_layer_chosen(self) -> None:
@@ -162,10 +159,6 @@ class SegmentWidget(QWidget):
         folder = self._image and result_of(self._image)
         self.result.show_nuclei(labels_of(folder, "nuclei", self._viewer.layers))
 
-    def _on_devices(self, found: dict[str, str]) -> None:
-        for name, device in found.items():
-            self.device.addItem(name, device)
-
     def _on_progress(self, progress: "Progress") -> None:
         self.progress.setRange(0, progress.total)
         self.progress.setValue(progress.done)
@@ -173,42 +166,50 @@ class SegmentWidget(QWidget):
             return
         self.status.setText(f"{progress.nuclei:,} nuclei so far")
         if progress.done == progress.total:
-            # What is left is to put the result in its place, which must not be cut off.
+            # What is left is to move the result to its folder, which must not be interrupted.
             self.cancel_button.setEnabled(False)
-            self.status.setText(f"{progress.nuclei:,} nuclei: saving them…")
+            self.status.setText(f"Saving {progress.nuclei:,} nuclei…")
 
-    def _on_outcome(self, outcome: Outcome) -> None:
-        if outcome.result is not None and self._segmented is not None:
-            image, layers = self._segmented, self._viewer.layers
-            self._go_on(show_steps(outcome.result, outcome.layers, image, layers))
-            count, seconds = (outcome.result.run[key] for key in ("counts", "seconds"))
-            self.status.setText(f"{count['nuclei']:,} nuclei in {seconds['total']:.1f} s")
-        elif isinstance(outcome.error, UserError):
-            self._tell(str(outcome.error))
-            self._end()
-        elif outcome.error is None:
-            self.status.setText("Cancelled: everything is as it was")
-            self._end()
-        else:
-            self.status.setText("Failed")
-            self._end()
-            raise outcome.error  # napari shows it with its traceback
-
-    def _go_on(self, steps: Iterator[None]) -> None:
-        """Take a step, let the window live, take the next one."""
-        for _ in steps:
-            QTimer.singleShot(_BREATH, lambda: self._go_on(steps))
+    def _on_end(self, outcome: Segmentation | Failure) -> None:
+        if isinstance(outcome, Failure):
+            try:
+                self._show_failure(outcome.error)
+            finally:
+                self._clean_up()
             return
-        self._end()
+        assert self._segmented is not None
+        run = outcome.result.run
+        self.status.setText(
+            f"{run['counts']['nuclei']:,} nuclei in {run['seconds']['total']:.1f} s"
+        )
+        self._show_layers(
+            show_steps(outcome.result, outcome.layers, self._segmented, self._viewer.layers)
+        )
 
-    def _end(self) -> None:
+    def _show_layers(self, steps: Iterator[None]) -> None:
+        """Take a step, let the window redraw, take the next one."""
+        for _ in steps:
+            QTimer.singleShot(_REDRAW, lambda: self._show_layers(steps))
+            return
+        self._clean_up()
+
+    def _show_failure(self, error: Exception) -> None:
+        if isinstance(error, UserError):
+            self._show_problem(str(error))
+        elif isinstance(error, Cancelled):
+            self.status.setText("Cancelled. Nothing was changed.")
+        else:
+            self.status.setText("Segmentation failed.")
+            raise error  # napari shows it with its traceback
+
+    def _clean_up(self) -> None:
         gc.unfreeze()
-        self._worker = None
+        self._job = None
         self._set_running(False)
         self._show_result()
         self.finished.emit()
 
-    def _tell(self, problem: str) -> None:
+    def _show_problem(self, problem: str) -> None:
         self.status.setText(problem)
         show_error(problem)
 

@@ -1,1 +1,1 @@
-"""What several widgets show and use."""
+"""Parts that several widgets share."""

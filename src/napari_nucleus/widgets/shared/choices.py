@@ -1,4 +1,4 @@
-"""The fields of the forms."""
+"""Choices and fields that several forms have."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,20 +14,20 @@ from napari_nucleus.weights.store import DEFAULT_MODEL, find_checkpoint, list_ch
 from napari_nucleus.widgets.shared.layers import result_of
 
 WIDTH = 310
-"""Width of a dock widget in pixels from which on its title is not cut off."""
+"""Smallest width of a dock widget in pixels that does not cut off its title."""
 
 _FROM_FILE = "From file…"
 
 
-def shrinkable(box: QComboBox) -> QComboBox:
-    """Let long choices not widen the dock."""
-    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-    box.setMinimumContentsLength(12)
-    return box
+def shrinkable(choice: QComboBox) -> QComboBox:
+    """Keep long entries from widening the dock."""
+    choice.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    choice.setMinimumContentsLength(12)
+    return choice
 
 
-class MppBox(QDoubleSpinBox):
-    """Micrometres per pixel, or not known."""
+class MppField(QDoubleSpinBox):
+    """Micrometres per pixel, or unknown."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class MppBox(QDoubleSpinBox):
 
     @property
     def mpp(self) -> float | None:
-        """µm per pixel, None while not known."""
+        """µm per pixel, None while unknown."""
         return self.value() or None
 
     @mpp.setter
@@ -47,8 +47,8 @@ class MppBox(QDoubleSpinBox):
         self.setValue(mpp or 0)
 
 
-class ImageBox(QComboBox):
-    """The image layers of a viewer that may show a slide."""
+class ImageChoice(QComboBox):
+    """The two-dimensional image layers of a viewer."""
 
     def __init__(self, layers: Iterable[Layer]) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class ImageBox(QComboBox):
 
     @property
     def layer(self) -> Image | None:
-        """The chosen layer, None where there is none."""
+        """The chosen layer, None without one."""
         return self._images[self.currentIndex()] if self._images else None
 
     def choose(self, layer: Image) -> None:
@@ -80,19 +80,19 @@ class ImageBox(QComboBox):
         self.currentIndexChanged.emit(self.currentIndex())
 
 
-class ResultBox(QComboBox):
-    """The results that a viewer shows, by their folders."""
+class ResultChoice(QComboBox):
+    """The results that a viewer shows, by folder name."""
 
     def __init__(self, layers: Iterable[Layer]) -> None:
         super().__init__()
         self._nuclei: list[Labels] = []
         shrinkable(self)
-        self.setPlaceholderText("Segment, or open a result")
+        self.setPlaceholderText("Segment or open a result")
         self.update_choices(layers)
 
     @property
     def layer(self) -> Labels | None:
-        """The layer that shows the nuclei of the chosen result, None where there is none."""
+        """The `nuclei` layer of the chosen result, None without one."""
         return self._nuclei[self.currentIndex()] if self._nuclei else None
 
     def update_choices(self, layers: Iterable[Layer]) -> None:
@@ -117,8 +117,8 @@ class ResultBox(QComboBox):
         self.currentIndexChanged.emit(self.currentIndex())
 
 
-class ModelBox(QComboBox):
-    """Weights by name, those that ship and the user's own, or from a file."""
+class ModelChoice(QComboBox):
+    """Models by name, those that ship and the user's own, or from a file."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -133,22 +133,22 @@ class ModelBox(QComboBox):
 
     @property
     def checkpoint(self) -> str | None:
-        """Name or file of the chosen checkpoint, None where there is none."""
+        """Name or file of the chosen checkpoint, None without one."""
         return self.currentData()
 
     def update_choices(self) -> None:
-        """Add what can be had by name since."""
+        """Add models that were trained since."""
         for name, path in list_checkpoints().items():
             if self.findData(name) < 0:
                 self._insert(name, name, path)
 
     def showPopup(self) -> None:
-        """Open the list, with the models that were made meanwhile."""
+        """Open the list, with models that were trained since."""
         self.update_choices()
         super().showPopup()
 
     def choose(self, name: str) -> None:
-        """Choose a model that can be had by name."""
+        """Choose a model by its name."""
         self.update_choices()
         self.setCurrentIndex(self.findData(name))
         self._chosen = self.currentIndex()
@@ -159,7 +159,7 @@ class ModelBox(QComboBox):
         Raises
         ------
         UserError
-            If it is none.
+            If it is no valid checkpoint.
         """
         path = find_checkpoint(path)
         read_card(path)
@@ -170,7 +170,7 @@ class ModelBox(QComboBox):
     def _insert(self, text: str, checkpoint: str, path: Path) -> None:
         position = max(self.count() - 2, 0)
         self.insertItem(position, text, checkpoint)
-        self.setItemData(position, _described(path), Qt.ItemDataRole.ToolTipRole)
+        self.setItemData(position, _description(path), Qt.ItemDataRole.ToolTipRole)
 
     def _on_activated(self, index: int) -> None:
         if self.itemText(index) != _FROM_FILE:
@@ -185,8 +185,8 @@ class ModelBox(QComboBox):
                 show_error(str(error))
 
 
-def _described(checkpoint: Path) -> str:
-    """Return where a checkpoint is, and how to get the SAM that it needs if that is not there."""
+def _description(checkpoint: Path) -> str:
+    """Return the path of a checkpoint, and how to get the SAM weights that it needs, if missing."""
     try:
         sam = read_card(checkpoint)["options"].get("sam")
     except UserError as error:

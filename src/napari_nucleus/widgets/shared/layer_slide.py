@@ -1,4 +1,4 @@
-"""The slide that an image layer shows, wherever the layer comes from."""
+"""The slide that an image layer shows, whichever way the layer was made."""
 
 import math
 from pathlib import Path
@@ -9,7 +9,7 @@ from napari_nucleus.slides import Slide, slide_from_arrays
 
 
 def layer_mpp(layer: Image) -> float | None:
-    """Return the µm per pixel of a layer, None where its unit is no length."""
+    """Return the µm per pixel of a layer, None where its unit is not a length."""
     scales = [
         size * (1 * unit).to("um").magnitude
         for size, unit in zip(layer.scale, layer.units, strict=True)
@@ -20,12 +20,12 @@ def layer_mpp(layer: Image) -> float | None:
 
 
 def layer_slide(layer: Image, mpp: float | None) -> Slide:
-    """Return the pixels of a layer as a slide, which knows its file where there is one.
+    """Return the pixels of a layer as a slide, with the path of its file where there is one.
 
     Raises
     ------
     UserError
-        If they are no 8- or 16-bit RGB or grey.
+        If they are not 8- or 16-bit RGB or greyscale.
     """
     levels = layer.data if layer.multiscale else [layer.data]
     path = layer.metadata.get("path") or layer.source.path

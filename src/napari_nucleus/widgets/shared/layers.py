@@ -1,4 +1,4 @@
-"""Slides and results as napari layers, the same from a widget, a reader or a sample."""
+"""Slides and results as napari layers."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,17 +13,17 @@ from napari.utils.colormaps import CyclicLabelColormap, DirectLabelColormap
 from napari_nucleus.results import Result
 from napari_nucleus.slides import Slide, slide_from_arrays
 
-# Labels up to this size are one array in memory, because napari paints in no other. The window
-# stands still for 20 ms per megapixel while napari finds the outlines in it.
+# Pixels up to which labels are one array in memory, as napari can paint in no other. Its outlines
+# halt the window for 20 ms per megapixel.
 PAINTABLE = 2**23
 
-# The first level of this size is read at once and kept, so that zooming out reads no file.
+# Pixels up to which a level is read at once and kept, so that zooming out reads no file.
 _OVERVIEW = 2**24
 
-_PLACE = ("affine", "rotate", "scale", "shear", "translate", "units")
+_TRANSFORM = ("affine", "rotate", "scale", "shear", "translate", "units")
 
-# White, seen through the colours of the classes: a bright shade of its own type's colour, which
-# stands out from pale and from dark tissue.
+# White under the half transparent classes: a bright shade of the type's colour, which stands out
+# from pale and from dark tissue.
 _OUTLINE = [1, 1, 1, 1]
 
 
@@ -67,25 +67,25 @@ def placement(mpp: float | None) -> dict[str, Any]:
 
 
 def placement_of(layer: Layer) -> dict[str, Any]:
-    """Return what puts another layer exactly where `layer` lies."""
-    return {name: getattr(layer, name) for name in _PLACE}
+    """Return the transform of a layer, to give another layer the same one."""
+    return {name: getattr(layer, name) for name in _TRANSFORM}
 
 
-def nuclei_layers(result: Result, place: Mapping[str, Any]) -> tuple[Labels, Labels]:
+def nuclei_layers(result: Result, transform: Mapping[str, Any]) -> tuple[Labels, Labels]:
     """Return a result as two label layers, the lower one first.
 
     Parameters
     ----------
     result : Result
-        The result. Where it is large, its labels are read when they are looked at.
-    place : mapping of str to Any
-        Where the layers lie: `placement` or `placement_of`.
+        The result. Labels of a large one are read as they are viewed.
+    transform : mapping of str to Any
+        Position and scale of the layers: `placement` or `placement_of`.
 
     Returns
     -------
-    nuclei
+    nuclei : Labels
         The labels, as outlines, with the table as features (`features_of`).
-    classes
+    classes : Labels
         For each pixel, the number of its nucleus's type in the order of `Result.types`, from 1 on;
         0 is background. Half transparent in the colours of the types.
     """
@@ -96,10 +96,10 @@ def nuclei_layers(result: Result, place: Mapping[str, Any]) -> tuple[Labels, Lab
         types: Any = lookup[labels]
     else:
         labels = list(result.labels)
-        # Nuclei that are added in another window meanwhile are of no type until it is read anew.
+        # Nuclei that are added in another window have no type until the result is read again.
         lookup = np.append(lookup, np.uint8(0))
         types = [level.map_blocks(lookup.take, mode="clip", dtype=np.uint8) for level in labels]
-    shared = {"multiscale": isinstance(labels, list), **place}
+    shared = {"multiscale": isinstance(labels, list), **transform}
     metadata = {
         "result": str(result.path),
         "types": result.types,
@@ -109,7 +109,7 @@ def nuclei_layers(result: Result, place: Mapping[str, Any]) -> tuple[Labels, Lab
     nuclei = Labels(
         labels,
         name="nuclei",
-        # One colour for all: one for each takes napari a quarter of a second per 50,000.
+        # One colour for all: separate ones take napari a quarter of a second per 50,000.
         colormap=CyclicLabelColormap(colors=[[0, 0, 0, 0], _OUTLINE]),
         opacity=1,
         features=features_of(table),
@@ -141,12 +141,12 @@ def class_colors(types: Mapping[str, str]) -> DirectLabelColormap:
 
 
 def class_names(types: Iterable[str]) -> pd.DataFrame:
-    """Return the features of a `classes` layer: what its numbers stand for."""
+    """Return the features of a `classes` layer: the names of its numbers."""
     return pd.DataFrame({"type": ["", *types]})
 
 
 def journal_size(folder: Path) -> int:
-    """Return the bytes in a result's journal; while they stay, nobody has corrected it."""
+    """Return the size of a result's journal in bytes, which changes with every correction."""
     journal = folder / "edits.jsonl"
     return journal.stat().st_size if journal.exists() else 0
 
@@ -184,8 +184,7 @@ def show_steps(
     Yields
     ------
     None
-        Where the window should live before the next step: napari takes 0.1 s to add a layer, and
-        as much to draw it.
+        Before the window should redraw: napari takes 0.1 s to add a layer, and as much to draw it.
     """
     replaced = (result.path, result_of(image))
     above = layers.index(image) + 1 if image in layers else len(layers)
@@ -201,24 +200,24 @@ def show_steps(
             new.visible = True
         yield
     image.metadata["result"] = str(result.path)
-    # The status bar tells of the selected layer's nucleus under the mouse.
+    # The status bar shows the nucleus of the selected layer under the mouse.
     layers.selection.active = labels_of(result.path, "nuclei", layers)
 
 
 def renew(layer: Labels, new: Labels) -> None:
-    """Let a layer show another result of its image, in the way that the user has set up.
+    """Show another result of the same image in a layer, with the user's display settings.
 
-    To remove it and add the other one is slower, and some versions of Mesa's OpenGL crash on it.
+    Replacing the layer is slower, and some versions of Mesa's OpenGL crash on it.
     """
     if layer.metadata["types"] != new.metadata["types"]:
         layer.colormap = new.colormap
-    # First, because whoever is told of new data looks here whose they are.
+    # First, because callbacks on new data look up here which result they belong to.
     layer.metadata.update(new.metadata)
     layer.data = new.data
     layer.features = new.features
-    for name in _PLACE:
+    for name in _TRANSFORM:
         if not np.array_equal(getattr(layer, name), getattr(new, name)):
-            setattr(layer, name, getattr(new, name))  # which draws it once more
+            setattr(layer, name, getattr(new, name))  # which redraws the layer
 
 
 def _numbers_of_types(table: pd.DataFrame, types: list[str]) -> np.ndarray:

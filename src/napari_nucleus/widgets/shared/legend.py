@@ -1,4 +1,4 @@
-"""What the colours of the types mean."""
+"""The legend of the classes."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,7 @@ _SIDE = 12
 
 
 class Legend(QWidget):
-    """One row per type: its colour, its name, how many nuclei are of it."""
+    """One row per type: colour, name and number of nuclei."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Slides that were opened lately."""
+"""Recently opened slides."""
 
 import json
 from pathlib import Path
@@ -11,10 +11,10 @@ _KEPT = 10
 
 
 def recent_slides() -> list[Path]:
-    """Return the slides opened lately that still exist, latest first."""
+    """Return recently opened slides that still exist, latest first."""
     try:
         paths = json.loads(_store().read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):  # none yet, or cut off: a list to begin anew
+    except (FileNotFoundError, json.JSONDecodeError):  # none yet, or truncated: start a new list
         return []
     return [path for path in map(Path, paths) if path.is_file()]
 

@@ -1,4 +1,4 @@
-"""Which part of a layer is meant: what is in view, or what a shape covers."""
+"""Regions of a layer: the visible area, or the area of a shape."""
 
 import math
 from collections.abc import Iterable
@@ -16,12 +16,12 @@ Region = tuple[int, int, int, int]
 
 
 def visible_region(viewer: ViewerModel, layer: Image | Labels) -> Region:
-    """Return the part of a layer that the canvas shows.
+    """Return the visible area of a layer.
 
     Raises
     ------
     UserError
-        If it shows nothing of it.
+        If the layer is out of view.
     """
     camera = viewer.scene.camera
     center = np.array(camera.center[-2:])
@@ -29,7 +29,7 @@ def visible_region(viewer: ViewerModel, layer: Image | Labels) -> Region:
     corners = [center + half * signs for signs in product((-1, 1), repeat=2)]
     region = _bounding_region(layer, corners)
     if region is None:
-        raise UserError(f"Nothing of {layer.name} is in view: move it into view.")
+        raise UserError(f"{layer.name} is out of view: move it into view.")
     return region
 
 
@@ -39,11 +39,11 @@ def shape_region(viewer: ViewerModel, layer: Image | Labels) -> Region:
     Raises
     ------
     UserError
-        If it is not clear which shape is meant, or it lies beside the layer.
+        If there is no shape, several and none selected, or it lies outside the layer.
     """
     region = _bounding_region(layer, _shape_corners(viewer))
     if region is None:
-        raise UserError(f"The shape lies beside {layer.name}: draw it on the image.")
+        raise UserError(f"The shape lies outside {layer.name}: draw it on the image.")
     return region
 
 
@@ -53,7 +53,7 @@ def shape_outline(viewer: ViewerModel, layer: Image | Labels) -> list[tuple[floa
     Raises
     ------
     UserError
-        If it is not clear which shape is meant.
+        If there is no shape, or several and none selected.
     """
     corners = [layer.world_to_data(corner)[:2] for corner in _shape_corners(viewer)]
     return [(float(x), float(y)) for y, x in corners]
@@ -64,9 +64,9 @@ def _shape_corners(viewer: ViewerModel) -> list[Any]:
     shapes = _shapes_layer(viewer)
     chosen = sorted(shapes.selected_data) or range(len(shapes.data))
     if not len(chosen):
-        raise UserError(f"There is no shape on {shapes.name}: draw one around what to segment.")
+        raise UserError(f"{shapes.name} has no shape: draw one around the region.")
     if len(chosen) > 1:
-        raise UserError(f"{shapes.name} has several shapes: select the one to segment in.")
+        raise UserError(f"{shapes.name} has several shapes: select one.")
     corners = np.asarray(shapes.data[chosen[0]])
     if len(corners) < 3:
         raise UserError("The shape is a line: draw a rectangle, an ellipse or a polygon.")
@@ -76,7 +76,7 @@ def _shape_corners(viewer: ViewerModel) -> list[Any]:
 
 
 def _ellipse(box: np.ndarray, corners: int = 64) -> np.ndarray:
-    """Return a polygon for the ellipse in a box, which is all that napari tells of it."""
+    """Return the ellipse in a box as a polygon; napari only has the corners of its box."""
     angle = np.linspace(0, 2 * np.pi, corners, endpoint=False)[:, None]
     center = box.mean(0)
     return center + np.cos(angle) * (box[1] - box[0]) / 2 + np.sin(angle) * (box[3] - box[0]) / 2
@@ -87,12 +87,12 @@ def _shapes_layer(viewer: ViewerModel) -> Shapes:
     active = viewer.layers.selection.active
     candidates = [one for one in (*viewer.layers, active) if isinstance(one, Shapes)]
     if not candidates:
-        raise UserError("There is no shapes layer: add one and draw around what to segment.")
+        raise UserError("There is no shapes layer: add one and draw a shape around the region.")
     return candidates[-1]
 
 
 def _bounding_region(layer: Image | Labels, points: Iterable[Any]) -> Region | None:
-    """Return the pixels of a layer that a box around points in world coordinates touches."""
+    """Return the pixels of a layer within the bounding box of points in world coordinates."""
     inside = np.array([layer.world_to_data(point) for point in points])
     # napari's data coordinates count from the centre of the first pixel.
     top, left = np.maximum(np.floor(inside.min(0) + 0.5), 0)

@@ -1,4 +1,4 @@
-"""What was found: legend, where the files are, table and CSV."""
+"""Summary of a result: legend, folder, table and CSV."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from napari_nucleus.widgets.shared.legend import Legend
 # Readable on napari's dark and light themes; Qt's own blue is not.
 _LINK = "#3d9be9"
 
-# In pixels: napari would open it with room for its header alone.
+# In pixels: napari would open the table at the height of its header.
 _TABLE_HEIGHT = 260
 
 
@@ -51,7 +51,7 @@ class ResultView(QWidget):
         self.show_nuclei(None)
 
     def show_nuclei(self, nuclei: Labels | None) -> None:
-        """Show what belongs to a layer that `nuclei_layers` made, or nothing."""
+        """Show the result of a layer made by `nuclei_layers`, or nothing."""
         self._nuclei = nuclei
         self.setVisible(nuclei is not None)
         if nuclei is None:
@@ -68,14 +68,14 @@ class ResultView(QWidget):
         Raises
         ------
         UserError
-            If there is none, or the file cannot be written.
+            If there is no result, or the file cannot be written.
         """
         if self._nuclei is None:
-            raise UserError("There is no table yet: segment the image first.")
+            raise UserError("No table yet: segment the image first.")
         write_csv(open_result(self._nuclei.metadata["result"]), path)
 
     def show_table(self) -> None:
-        """Open napari's own table of the layer's features, below the canvas, where it is wide."""
+        """Open napari's table of the layer's features below the canvas."""
         self._viewer.layers.selection.active = self._nuclei
         dock, _ = self._viewer.window.add_plugin_dock_widget("napari", "Features table widget")
         window = dock.parent()

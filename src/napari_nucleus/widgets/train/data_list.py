@@ -1,4 +1,4 @@
-"""What is learned from: results, dataset folders, GeoJSON files."""
+"""Training data: results, dataset folders, GeoJSON files."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,16 +17,16 @@ from qtpy.QtWidgets import (
 )
 
 _HEIGHT = 84
-"""Pixels: four rows."""
+"""Height in pixels: four rows."""
 
 _PATH = Qt.ItemDataRole.UserRole
 
 
 class DataList(QWidget):
-    """A list of paths, of which those that are ticked count."""
+    """A list of paths; the checked ones are used."""
 
     changed = Signal()
-    """Another choice is ticked."""
+    """The checked paths have changed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,12 +52,12 @@ class DataList(QWidget):
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """What is ticked, in the order of the list."""
-        ticked = (one for one in self._items() if one.checkState() == Qt.CheckState.Checked)
-        return tuple(Path(one.data(_PATH)) for one in ticked)
+        """The checked paths, in the order of the list."""
+        checked = (one for one in self._items() if one.checkState() == Qt.CheckState.Checked)
+        return tuple(Path(one.data(_PATH)) for one in checked)
 
     def add(self, path: str | Path) -> None:
-        """Add a path, ticked; what is there already is ticked."""
+        """Add a path, or check it where it is listed already."""
         path = Path(path)
         self._removed.discard(path)
         item = next((one for one in self._items() if Path(one.data(_PATH)) == path), None)
@@ -71,15 +71,15 @@ class DataList(QWidget):
         else:
             item.setCheckState(Qt.CheckState.Checked)
 
-    def propose(self, paths: Iterable[Path]) -> None:
-        """Add paths that are neither there nor were taken off the list."""
-        there = {Path(one.data(_PATH)) for one in self._items()}
+    def offer(self, paths: Iterable[Path]) -> None:
+        """Add paths that are neither listed nor were removed by the user."""
+        listed = {Path(one.data(_PATH)) for one in self._items()}
         for path in paths:
-            if path not in there | self._removed:
+            if path not in listed | self._removed:
                 self.add(path)
 
     def remove_selected(self) -> None:
-        """Take the selected paths off the list."""
+        """Remove the selected paths from the list."""
         for item in self.list.selectedItems():
             self._removed.add(Path(item.data(_PATH)))
             self.list.takeItem(self.list.row(item))

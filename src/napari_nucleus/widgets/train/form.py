@@ -1,9 +1,7 @@
-"""What to train, and on what."""
+"""The form of the widget *Train model*."""
 
 from collections.abc import Iterable
-from typing import Any
 
-from napari.qt.threading import create_worker
 from napari.utils.notifications import show_error
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
@@ -22,13 +20,15 @@ from napari_nucleus.datasets import Source, find_types
 from napari_nucleus.errors import UserError
 from napari_nucleus.retraining import EPOCHS, LEARNING_RATES, Retraining
 from napari_nucleus.weights.store import find_checkpoint, read_card
-from napari_nucleus.widgets.shared.choices import ModelBox, shrinkable
+from napari_nucleus.widgets.shared.background import Failure, in_background
+from napari_nucleus.widgets.shared.choices import ModelChoice, shrinkable
+from napari_nucleus.widgets.shared.device_choice import DeviceChoice
 from napari_nucleus.widgets.train.data_list import DataList
 
 _PARTS = {
-    "decoder": ("Outlines, classes", "The decoder; features of the encoder are computed once"),
-    "types": ("Classes only", "The type branch; outlines stay as they are"),
-    "all": ("Everything", "Encoder and decoder: slow, for tissue or stains unlike those known"),
+    "decoder": ("Decoder", "Segmentation and classification; the encoder is frozen (fast)"),
+    "types": ("Classification only", "The type branch; the segmentation stays unchanged"),
+    "all": ("Whole network", "Encoder and decoder (slow): for unfamiliar tissues or stains"),
 }
 
 
@@ -38,16 +38,16 @@ class TrainingForm(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.data = DataList()
-        self.model = ModelBox()
+        self.model = ModelChoice()
         self.types = QLineEdit()
-        self.types.setToolTip("Names with commas between them; none learns outlines alone")
-        self.types.setPlaceholderText("none: outlines alone")
+        self.types.setToolTip("Comma-separated names; leave empty to train segmentation only")
+        self.types.setPlaceholderText("segmentation only")
         self.types_button = QPushButton("From data")
-        self.types_button.setToolTip("Take the classes that the data have")
+        self.types_button.setToolTip("Use the classes of the training data")
         self.part = QComboBox()
-        for i, (part, (name, told)) in enumerate(_PARTS.items()):
+        for i, (part, (name, tooltip)) in enumerate(_PARTS.items()):
             self.part.addItem(name, part)
-            self.part.setItemData(i, told, Qt.ItemDataRole.ToolTipRole)
+            self.part.setItemData(i, tooltip, Qt.ItemDataRole.ToolTipRole)
         self.epochs = QSpinBox()
         self.epochs.setRange(1, 10_000)
         self.epochs.setValue(EPOCHS)
@@ -55,8 +55,7 @@ class TrainingForm(QWidget):
         self.lr.setDecimals(6)
         self.lr.setRange(1e-6, 1)
         self.lr.setStepType(QAbstractSpinBox.StepType.AdaptiveDecimalStepType)
-        self.device = QComboBox()
-        self.device.addItem("Automatic", None)
+        self.device = DeviceChoice()
         self._lay_out()
         self._on_model()
         self._on_part()
@@ -65,7 +64,7 @@ class TrainingForm(QWidget):
         self.types_button.clicked.connect(self.take_types)
 
     def retraining(self) -> Retraining:
-        """Return what the fields say.
+        """Return the values of the form.
 
         Raises
         ------
@@ -74,7 +73,7 @@ class TrainingForm(QWidget):
         """
         model = self.model.checkpoint
         if model is None:
-            raise UserError("No model is chosen: choose one, or weights from a file.")
+            raise UserError("No model selected: choose one, or load weights from a file.")
         names = (name.strip() for name in self.types.text().split(","))
         return Retraining(
             data=self.data.paths,
@@ -83,40 +82,35 @@ class TrainingForm(QWidget):
             train=self.part.currentData(),
             epochs=self.epochs.value(),
             lr=self.lr.value(),
-            device=self.device.currentData(),
+            device=self.device.device,
         )
 
     def take_types(self) -> None:
-        """Take the classes of the data; large files are read meanwhile."""
+        """Enter the classes of the data, which are read in the background."""
         sources = [Source(path=path) for path in self.data.paths]
         self.types_button.setEnabled(False)
-        create_worker(_find_types, sources, _connect={"returned": self._on_types})
+        in_background(find_types, sources, then=self._on_types)
 
-    def add_devices(self, found: dict[str, str]) -> None:
-        """Offer devices, name for the user to name for torch."""
-        for name, device in found.items():
-            self.device.addItem(name, device)
-
-    def _on_types(self, found: Any) -> None:
+    def _on_types(self, found: Iterable[str] | Failure) -> None:
         self.types_button.setEnabled(True)
-        if isinstance(found, UserError):
-            show_error(str(found))
-        elif isinstance(found, Exception):
-            raise found
-        else:
+        if not isinstance(found, Failure):
             self._show_types(found)
+        elif isinstance(found.error, UserError):
+            show_error(str(found.error))
+        else:
+            raise found.error
 
     def _show_types(self, names: Iterable[str]) -> None:
         self.types.setText(", ".join(names))
         self.types.setCursorPosition(0)
 
     def _on_model(self) -> None:
-        """Take the classes of the model."""
+        """Enter the classes of the model."""
         if self.model.checkpoint is None:
             return
         try:
             card = read_card(find_checkpoint(self.model.checkpoint))
-        except UserError:  # told when it is used
+        except UserError:  # reported when the model is used
             return
         self._show_types(card["types"])
 
@@ -130,18 +124,10 @@ class TrainingForm(QWidget):
         classes = QHBoxLayout()
         classes.addWidget(self.types)
         classes.addWidget(self.types_button)
-        rows.addRow("Learn from", self.data)
-        rows.addRow("Start from", self.model)
+        rows.addRow("Data", self.data)
+        rows.addRow("Initial model", self.model)
         rows.addRow("Classes", classes)
         rows.addRow("Train", shrinkable(self.part))
         rows.addRow("Epochs", self.epochs)
         rows.addRow("Learning rate", self.lr)
         rows.addRow("Device", self.device)
-
-
-def _find_types(sources: list[Source]) -> tuple[str, ...] | Exception:
-    try:
-        return find_types(sources)
-    except Exception as error:
-        # napari takes a RuntimeError for a sign that the window was closed, and drops it.
-        return error

@@ -1,4 +1,4 @@
-"""Losses and validation scores, as they come."""
+"""Losses and validation scores of a run under way."""
 
 from pathlib import Path
 from typing import Any
@@ -12,19 +12,19 @@ from napari.utils.theme import get_theme
 from napari_nucleus.training.curves import draw_losses, draw_scores, read_log
 
 _SIZE = (3.0, 4.0)
-"""Inches of 100 pixels."""
+"""Width and height in inches of 100 pixels."""
 
-_PLACES = {"left": 0.15, "right": 0.97, "bottom": 0.09, "top": 0.94, "hspace": 0.25}
-"""Of the axes in the figure; to let matplotlib find them would halt the window twice as long."""
+_MARGINS = {"left": 0.15, "right": 0.97, "bottom": 0.09, "top": 0.94, "hspace": 0.25}
+"""Of the axes in the figure; a layout by matplotlib takes twice as long, with the window halted."""
 
 
 class LossPlot(FigureCanvasQTAgg):
-    """Draws the log of a run, and the score that it began with.
+    """Draws the log of a run, and the score of the initial model.
 
     Parameters
     ----------
     theme : str
-        Name of napari's theme, whose colours it takes.
+        Name of the napari theme to take colours from.
     """
 
     def __init__(self, theme: str) -> None:
@@ -51,23 +51,23 @@ class LossPlot(FigureCanvasQTAgg):
         Parameters
         ----------
         log : Path
-            Its ``log.csv``, which may be being written to.
+            Its ``log.csv``, which may still be written to.
         steps : int
-            Steps that are in there as a whole; 0 draws nothing.
+            Complete steps in the log; 0 draws nothing.
         epochs : int
-            How many there are to be.
+            Epochs of the whole run.
         before : dict of str to float
-            Scores of the model that it started from.
+            Scores of the initial model.
         """
         self.figure.clear()
         rows = read_log(log)[:steps] if steps else []
         if rows:
             with rc_context(self._style):
-                upper, lower = self.figure.subplots(2, 1, sharex=True, gridspec_kw=_PLACES)
+                upper, lower = self.figure.subplots(2, 1, sharex=True, gridspec_kw=_MARGINS)
                 draw_losses(upper, rows)
                 self._draw_scores(lower, rows, before)
                 upper.set_xlim(0.5, epochs + 0.5)
-                upper.set_xlabel("")  # the lower axis has it, and between them is no room
+                upper.set_xlabel("")  # the lower axes have it
         self.draw_idle()
 
     def _draw_scores(

@@ -1,4 +1,4 @@
-"""What a training has made: scores before and after, and a name for the model."""
+"""A newly trained model: scores before and after, and its name."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,53 +12,54 @@ if TYPE_CHECKING:
     from napari_nucleus.retraining.loop import Retrained
 
 _SCORES = {
-    "pq": "Outlines (PQ)",
-    "aji": "Outlines (AJI)",
+    "pq": "Segmentation (PQ)",
+    "aji": "Segmentation (AJI)",
     "f1d": "Detection (F1)",
-    "f1": "Classes (F1)",
+    "f1": "Classification (F1)",
 }
 
 
-class MadeView(QWidget):
-    """Shows what was made; hidden while there is nothing."""
+class NewModelView(QWidget):
+    """Shows a new model; hidden while there is none."""
 
     used = Signal(str)
-    """A model has got this name."""
+    """A model was saved under this name."""
 
     def __init__(self) -> None:
         super().__init__()
         self._checkpoint: Path | None = None
         self.scores = QLabel()
         self.scores.setToolTip(
-            "Scores on what was held out of training. Old sample: tissue that was not trained on, "
-            "and how far the new model still sees the nuclei there that the old one saw"
+            "Scores on the validation regions.\n"
+            "Agreement with the original model (PQ): "
+            "reference image, not in the training data; 1.000 = unchanged."
         )
         self.name = QLineEdit()
         self.name.setPlaceholderText("Name of the new model")
         self.use_button = QPushButton("Use this model")
-        self.use_button.setToolTip("Puts it into the lists of models, here and under Segment")
+        self.use_button.setToolTip("Add it to the lists of models, here and in Segment nuclei")
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(self.scores)
         column.addWidget(self.name)
         column.addWidget(self.use_button)
-        self.show_made(None, "")
+        self.show_model(None, "")
 
-    def show_made(self, made: "Retrained | None", name: str) -> None:
-        """Show what was made, with a proposal for its name, or nothing."""
-        self.setVisible(made is not None)
-        self._checkpoint = None if made is None else made.checkpoint
+    def show_model(self, model: "Retrained | None", name: str) -> None:
+        """Show a model with a suggested name, or nothing."""
+        self.setVisible(model is not None)
+        self._checkpoint = None if model is None else model.checkpoint
         self.name.setText(name)
-        if made is not None:
-            self.scores.setText(table(made))
+        if model is not None:
+            self.scores.setText(score_table(model))
 
     def use(self) -> Path:
-        """Put the model into the list of models.
+        """Add the model to the list of models.
 
         Raises
         ------
         UserError
-            If the name is none or taken.
+            If the name is invalid or taken.
         """
         assert self._checkpoint is not None
         path = use_model(self._checkpoint, self.name.text())
@@ -66,20 +67,20 @@ class MadeView(QWidget):
         return path
 
 
-def table(made: "Retrained") -> str:
+def score_table(model: "Retrained") -> str:
     """Return the scores before and after as HTML."""
-    rows = ["<tr><td><b>Held out</b></td><td>before</td><td></td><td>after</td><td></td></tr>"]
+    rows = ["<tr><td></td><td>before</td><td></td><td>after</td><td></td></tr>"]
     for key, name in _SCORES.items():
-        if key in made.before and key in made.after:
-            before, after = made.before[key], made.after[key]
+        if key in model.before and key in model.after:
+            before, after = model.before[key], model.after[key]
             rows.append(
                 f"<tr><td>{name}</td><td>{before:.3f}</td><td>→</td>"
                 f"<td><b>{after:.3f}</b></td><td>{after - before:+.3f}</td></tr>"
             )
-    if made.old is not None:
+    if model.old is not None:
         rows.append(
-            "<tr><td><b>Old sample</b><br>Same nuclei (PQ)</td>"
-            f"<td>1.000</td><td>→</td><td><b>{made.old:.3f}</b></td>"
-            f"<td>{made.old - 1:+.3f}</td></tr>"
+            "<tr><td>Agreement with the<br>original model (PQ)</td>"
+            f"<td>1.000</td><td>→</td><td><b>{model.old:.3f}</b></td>"
+            f"<td>{model.old - 1:+.3f}</td></tr>"
         )
     return f'<table cellspacing="2">{"".join(rows)}</table>'

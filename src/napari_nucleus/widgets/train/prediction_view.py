@@ -1,4 +1,4 @@
-"""A held-out place, with the nuclei that are there and those that the model sees."""
+"""A validation region with its annotated and its predicted nuclei."""
 
 import cv2
 import numpy as np
@@ -14,15 +14,15 @@ _SIDE = 264
 """Longer side on the screen."""
 
 
-class PictureView(QWidget):
-    """Shows what a model sees."""
+class PredictionView(QWidget):
+    """Shows the outlines of annotated and predicted nuclei."""
 
     def __init__(self) -> None:
         super().__init__()
         self.picture = QLabel()
         self.picture.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.caption = QLabel(
-            f'Held out: <b style="color: {TRUE}">annotated</b>, '
+            f'Validation: <b style="color: {TRUE}">annotated</b>, '
             f'<b style="color: {PREDICTED}">predicted</b>'
         )
         self.caption.setAlignment(Qt.AlignmentFlag.AlignCenter)
@@ -44,22 +44,23 @@ class PictureView(QWidget):
 
 
 def outlined(image: np.ndarray, true: np.ndarray, predicted: np.ndarray, side: int) -> np.ndarray:
-    """Resize an image, and draw outlines: annotated nuclei from outside, predicted from inside.
+    """Resize an image and draw outlines: outside annotated nuclei, inside predicted ones.
 
     Parameters
     ----------
     image : (H, W, 3) ndarray of uint8
+        RGB image.
     true, predicted : (H, W) ndarray of int
-        0 is background.
+        Label images; 0 is background.
     side : int
         Pixels of the longer side of the picture.
 
     Returns
     -------
-    ndarray
-        Uint8 (side, ..., 3) or (..., side, 3).
+    (h, w, 3) ndarray of uint8
+        RGB; the larger of h and w is `side`.
     """
-    height, width = (max(round(of * side / max(true.shape)), 1) for of in true.shape)
+    height, width = (max(round(length * side / max(true.shape)), 1) for length in true.shape)
     drawn = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
     for labels, mode, color in ((true, "outer", TRUE), (predicted, "inner", PREDICTED)):
         resized = cv2.resize(

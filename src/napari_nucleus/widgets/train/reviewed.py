@@ -1,4 +1,4 @@
-"""Which of the open results have regions that were reviewed."""
+"""Open results with reviewed regions."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,22 +13,22 @@ _JOURNAL = "edits.jsonl"
 
 
 class Reviewed:
-    """Looks into the journals of results, and into none twice that has not changed."""
+    """Reads the journals of results, and none again that has not changed."""
 
     def __init__(self) -> None:
-        self._seen: dict[Path, tuple[tuple[float, int], bool]] = {}
+        self._read: dict[Path, tuple[tuple[float, int], bool]] = {}
 
-    def of(self, layers: Iterable[Layer]) -> list[Path]:
-        """Return the folders of results among layers that have reviewed regions."""
+    def among(self, layers: Iterable[Layer]) -> list[Path]:
+        """Return the result folders of layers that have reviewed regions."""
         folders = (result_of(one) for one in layers if isinstance(one, Labels))
-        return [folder for folder in dict.fromkeys(folders) if folder and self._has_some(folder)]
+        return [folder for folder in dict.fromkeys(folders) if folder and self._has_regions(folder)]
 
-    def _has_some(self, folder: Path) -> bool:
+    def _has_regions(self, folder: Path) -> bool:
         try:
             stat = (folder / _JOURNAL).stat()
             state = (stat.st_mtime, stat.st_size)
-            if folder not in self._seen or self._seen[folder][0] != state:
-                self._seen[folder] = (state, bool(reviewed_regions(folder)))
-        except (OSError, UserError):  # no journal, or one that is told of where it is used
+            if folder not in self._read or self._read[folder][0] != state:
+                self._read[folder] = (state, bool(reviewed_regions(folder)))
+        except (OSError, UserError):  # no journal, or a damaged one, which is reported on use
             return False
-        return self._seen[folder][1]
+        return self._read[folder][1]

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image
-from napari.qt.threading import create_worker
 from napari.utils.notifications import show_error
 from napari.viewer import Viewer
 from qtpy.QtCore import QEvent, Qt, Signal
@@ -25,122 +24,123 @@ from napari_nucleus.results import open_result
 from napari_nucleus.retraining import interrupted_run, new_run, read_job
 from napari_nucleus.slides import Slide
 from napari_nucleus.weights.store import list_checkpoints
-from napari_nucleus.widgets.segment.worker import devices
+from napari_nucleus.widgets.shared.background import Cancelled, Failure, Job, start_job
 from napari_nucleus.widgets.shared.choices import WIDTH
 from napari_nucleus.widgets.shared.layer_slide import layer_slide
 from napari_nucleus.widgets.shared.layers import result_of
 from napari_nucleus.widgets.train.form import TrainingForm
+from napari_nucleus.widgets.train.job import Training, TrainJob
 from napari_nucleus.widgets.train.loss_plot import LossPlot
-from napari_nucleus.widgets.train.new_model import MadeView
-from napari_nucleus.widgets.train.prediction_view import PictureView
+from napari_nucleus.widgets.train.new_model import NewModelView
+from napari_nucleus.widgets.train.prediction_view import PredictionView
 from napari_nucleus.widgets.train.reviewed import Reviewed
-from napari_nucleus.widgets.train.worker import Job, Outcome, TrainingWorker, start
 
 if TYPE_CHECKING:
     from napari_nucleus.retraining.loop import Update
 
 
+_GRACE = 1.0
+"""Seconds for a step to complete after cancelling, so that nothing of it is lost."""
+
+
 class TrainWidget(QWidget):
-    """Retrains a model on reviewed regions, and shows how it gets on.
+    """Fine-tunes a model on reviewed regions and shows its progress.
 
     Parameters
     ----------
     napari_viewer : Viewer
-        The viewer, whose results are proposed.
+        The viewer; its results are offered as training data.
     """
 
     finished = Signal()
-    """Nothing runs any more: a model was made, or it was cancelled, or it failed."""
+    """The training has ended: a model was trained, or it was cancelled, or it failed."""
 
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__()
         self._viewer = napari_viewer
         self._reviewed = Reviewed()
+        self._training: TrainJob | None = None  # under way, or the latest
         self._job: Job | None = None
-        self._worker: TrainingWorker | None = None
         self._before: dict[str, float] = {}
-        self._heard = False  # whether the present worker has told anything
         self.form = TrainingForm()
         self.train_button = QPushButton("Train")
         self.pause_button = QPushButton("Pause")
         self.cancel_button = QPushButton("Cancel")
-        self.resume_button = QPushButton("Resume the interrupted run")
+        self.resume_button = QPushButton("Resume interrupted run")
         self.progress = QProgressBar()
         self.status = QLabel()
         self.plot = LossPlot(napari_viewer.theme)
-        self.picture = PictureView()
-        self.made = MadeView()
+        self.prediction = PredictionView()
+        self.new_model = NewModelView()
         self._lay_out()
         self._show_state()
-        self.propose()
+        self.offer_results()
         self.train_button.clicked.connect(self.train)
         self.resume_button.clicked.connect(self.resume)
         self.pause_button.clicked.connect(self.pause)
         self.cancel_button.clicked.connect(self.cancel)
-        self.made.use_button.clicked.connect(self.use)
+        self.new_model.use_button.clicked.connect(self.use)
         self.destroyed.connect(gc.unfreeze)
-        # Loads torch meanwhile, so that Train starts at once.
-        create_worker(devices, _connect={"returned": self.form.add_devices})
 
     def train(self) -> None:
         """Start, or say in one line what is missing."""
-        self.propose()
+        self.offer_results()
         try:
             retraining = self.form.retraining()
             images = self._images(retraining.data)
         except UserError as error:
-            self._tell(str(error))
+            self._show_problem(str(error))
             return
-        self._start(Job(retraining, new_run(), False, images))
+        self._start(TrainJob(retraining, new_run(), False, images))
 
     def resume(self) -> None:
-        """Go on with the run that was broken off last."""
+        """Resume the latest interrupted run."""
         run = interrupted_run()
         retraining = None if run is None else read_job(run)
-        if run is None or retraining is None:  # another window has gone on with it
+        if run is None or retraining is None:  # another window has resumed it
             self._show_state()
             return
-        self._start(Job(retraining, run, True, {}))
+        self._start(TrainJob(retraining, run, True, {}))
 
     def pause(self) -> None:
-        """Rest after the present step, or go on."""
-        if self._worker is None:
+        """Pause after the present step, or continue."""
+        if self._job is None:
             return
-        switch = self._worker.switch
-        if switch.paused:
-            switch.go_on()
-            self.status.setText("Going on…")
+        token = self._job.token
+        if token.paused:
+            token.resume()
+            self.status.setText("Continuing…")
         else:
-            switch.pause()
+            token.pause()
             self.status.setText("Paused")
-        self.pause_button.setText("Continue" if switch.paused else "Pause")
+        self.pause_button.setText("Continue" if token.paused else "Pause")
 
     def cancel(self) -> None:
         """Stop, and keep the best model so far."""
-        if self._worker is None:
+        job = self._job
+        if job is None:
             return
-        self._worker.switch.stop()
-        self.cancel_button.setEnabled(False)
-        self.pause_button.setEnabled(False)
-        self.status.setText("Cancelling…")
-        if not self._heard:  # it has only read so far, and may end in its own time
-            self._worker.returned.disconnect(self._on_outcome)
-            self._worker.finished.connect(self._show_state)  # it may be resumed from then on
-            self._on_outcome(Outcome(cancelled=True))
+        if job.cancel():
+            self.cancel_button.setEnabled(False)
+            self.pause_button.setEnabled(False)
+            self.status.setText("Cancelling…")
+        else:
+            job.finished.connect(self._show_state)  # it may be resumed from then on
+            self._on_end(Failure(Cancelled()))
 
     def use(self) -> None:
-        """Put the new model into the list of models, and choose it to start from."""
+        """Add the new model to the list of models and select it."""
         try:
-            path = self.made.use()
+            path = self.new_model.use()
         except UserError as error:
-            self._tell(str(error))
+            self._show_problem(str(error))
             return
         self.form.model.choose(path.stem)
-        self.status.setText(f"{path.stem} is in the list of models")
+        self.status.setText(f"{path.stem} was added to the list of models.")
 
-    def propose(self) -> None:
-        """Put open results with reviewed regions into the list of data."""
-        self.form.data.propose(self._reviewed.of(self._viewer.layers))
+    def offer_results(self) -> None:
+        """Add open results with reviewed regions to the list of training data."""
+        self.form.data.offer(self._reviewed.among(self._viewer.layers))
 
     def changeEvent(self, a0: QEvent | None) -> None:
         """Cancel when napari takes the widget out of the window."""
@@ -149,88 +149,86 @@ class TrainWidget(QWidget):
             self.cancel()
 
     def enterEvent(self, event: QEnterEvent | None) -> None:
-        """Propose what was reviewed since."""
+        """Offer results that were reviewed since."""
         super().enterEvent(event)
-        self.propose()
+        self.offer_results()
 
     def reset_choices(self, event: Any = None) -> None:
         """Follow the layers of the viewer; napari calls it when they change."""
-        self.propose()
+        self.offer_results()
 
     def _images(self, data: tuple[Path, ...]) -> dict[Path, Slide]:
-        """Return the images of results that are open: they may be in no file."""
+        """Return the images of results that are open, which need not be files."""
         images = (one for one in self._viewer.layers if isinstance(one, Image))
         shown = {folder: one for one in images if (folder := result_of(one)) in data}
         return {
             folder: layer_slide(layer, open_result(folder).mpp) for folder, layer in shown.items()
         }
 
-    def _start(self, job: Job) -> None:
-        self._job, self._before, self._heard = job, {}, False
+    def _start(self, training: TrainJob) -> None:
+        self._training, self._before = training, {}
         # Torch makes a million objects. To look through them for garbage would halt the window for
-        # half a second in the midst of the work.
+        # half a second during the work.
         gc.freeze()
-        self.made.show_made(None, "")
-        self.picture.hide()
+        self.new_model.show_model(None, "")
+        self.prediction.hide()
         self.plot.hide()
         self.progress.setRange(0, 0)
-        self.status.setText("Reading what was reviewed…")
-        self._worker = start(job, {"yielded": self._on_update, "returned": self._on_outcome})
+        self.status.setText("Reading training data…")
+        self._job = start_job(training.steps, self._on_update, self._on_end, grace=_GRACE)
         self._show_state()
 
     def _on_update(self, update: "Update") -> None:
-        assert self._job is not None
-        self._heard = True
+        assert self._training is not None
         step = update.step
         self._before = self._before or update.scores or {}
         if update.picture is not None:
             picture = update.picture
-            self.picture.show()
-            self.picture.show_nuclei(picture.image, picture.true, picture.predicted)
+            self.prediction.show()
+            self.prediction.show_nuclei(picture.image, picture.true, picture.predicted)
         if step is None:
-            self.status.setText("Comparing…" if self.progress.maximum() else "Training starts…")
+            self.status.setText("Evaluating…" if self.progress.maximum() else "Starting training…")
             return
         self.progress.setRange(0, step.total)
         self.progress.setValue(step.step)
         if update.scores is not None:
             self.plot.show()
-            log = self._job.out / "log.csv"
+            log = self._training.out / "log.csv"
             self.plot.show_log(log, step.step, step.epochs, self._before)
-        if self.cancel_button.isEnabled() and not (self._worker and self._worker.switch.paused):
+        if self.cancel_button.isEnabled() and not (self._job and self._job.token.paused):
             left = _duration(update.seconds_left or 0)
             self.status.setText(f"Epoch {step.epoch} of {step.epochs}, {left} left")
 
-    def _on_outcome(self, outcome: Outcome) -> None:
-        assert self._job is not None
+    def _on_end(self, outcome: Training | Failure) -> None:
+        assert self._training is not None
         gc.unfreeze()
-        self._worker = None
-        if isinstance(outcome.error, UserError):
-            self._tell(str(outcome.error))
-        elif outcome.error is not None:
-            self.status.setText("Failed")
-        elif outcome.made is None:
-            self.status.setText("Cancelled before there was a new model")
-        elif outcome.cancelled:
-            self.status.setText("Cancelled: this is the best model so far")
-        else:
-            better = outcome.made.after["pq"] > outcome.made.before["pq"]
-            self.status.setText(
-                "Done: the new model outlines held-out nuclei better"
-                if better
-                else "Done, but the new model outlines held-out nuclei no better: review more"
-            )
-        self.made.show_made(outcome.made, _free_name(self._job.retraining.model))
-        self._show_state()
-        self.finished.emit()
-        if outcome.error is not None and not isinstance(outcome.error, UserError):
-            raise outcome.error  # napari shows it with its traceback
+        self._job = None
+        try:
+            if isinstance(outcome, Failure):
+                self._show_failure(outcome.error)
+            else:
+                name = _free_name(self._training.retraining.model)
+                self.new_model.show_model(outcome.retrained, name)
+                self.status.setText(_summary(outcome))
+        finally:
+            self._show_state()
+            self.finished.emit()
 
-    def _tell(self, problem: str) -> None:
+    def _show_failure(self, error: Exception) -> None:
+        if isinstance(error, UserError):
+            self._show_problem(str(error))
+        elif isinstance(error, Cancelled):
+            self.status.setText("Cancelled before there was a new model.")
+        else:
+            self.status.setText("Training failed.")
+            raise error  # napari shows it with its traceback
+
+    def _show_problem(self, problem: str) -> None:
         self.status.setText(problem)
         show_error(problem)
 
     def _show_state(self) -> None:
-        running = self._worker is not None
+        running = self._job is not None
         self.form.setEnabled(not running)
         self.train_button.setEnabled(not running)
         self.pause_button.setEnabled(running)
@@ -242,8 +240,8 @@ class TrainWidget(QWidget):
         if run is not None and (job := read_job(run)) is not None:
             data = "\n".join(map(str, job.data))
             self.resume_button.setToolTip(
-                f"Begun {run.name}, from {job.model}, {job.epochs} epochs, on\n{data}\n"
-                "Train gives it up."
+                f"Started {run.name} from {job.model}, {job.epochs} epochs, trained on\n{data}\n"
+                "Starting a new training discards this run."
             )
 
     def _lay_out(self) -> None:
@@ -255,11 +253,11 @@ class TrainWidget(QWidget):
         column = QVBoxLayout(inner)
         column.addWidget(self.form)
         column.addLayout(buttons)
-        parts: list[QWidget] = [self.resume_button, self.progress, self.status, self.made]
-        parts += [self.picture, self.plot]
+        parts: list[QWidget] = [self.resume_button, self.progress, self.status, self.new_model]
+        parts += [self.prediction, self.plot]
         for part in parts:
             column.addWidget(part)
-        self.picture.hide()
+        self.prediction.hide()
         self.plot.hide()
         column.addStretch()
         scroll = QScrollArea()
@@ -273,13 +271,21 @@ class TrainWidget(QWidget):
         self.setMinimumWidth(WIDTH)
 
 
+def _summary(training: Training) -> str:
+    if training.cancelled:
+        return "Cancelled. The best model so far was kept."
+    before, after = training.retrained.before["pq"], training.retrained.after["pq"]
+    scores = f"Training finished. PQ on the validation regions: {before:.3f} → {after:.3f}."
+    return scores if after > before else f"{scores} No improvement: review more regions."
+
+
 def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def _free_name(model: str) -> str:
-    """Propose a name for a model that was made from another."""
+    """Suggest an unused name for a fine-tuned model."""
     base, known = f"{Path(model).stem.partition('_retrained')[0]}_retrained", list_checkpoints()
     number = 1
     while (name := base if number == 1 else f"{base}_{number}") in known:

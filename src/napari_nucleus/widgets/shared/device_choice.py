@@ -1,0 +1,46 @@
+"""The devices that a network can run on."""
+
+import gc
+
+from qtpy.QtWidgets import QComboBox
+
+from napari_nucleus.widgets.shared.background import Failure, in_background
+
+
+class DeviceChoice(QComboBox):
+    """Devices by name; the first choice, None, takes the GPU where there is one.
+
+    To list them loads torch, in a thread, so that the first job starts at once.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.addItem("Automatic", None)
+        in_background(devices, then=self._on_devices)
+
+    @property
+    def device(self) -> str | None:
+        """The chosen device in torch's words, None for automatic."""
+        return self.currentData()
+
+    def _on_devices(self, found: dict[str, str] | Failure) -> None:
+        if isinstance(found, Failure):
+            raise found.error
+        for name, device in found.items():
+            self.addItem(name, device)
+
+
+def devices() -> dict[str, str]:
+    """Return the devices of this machine, name for the user to name for torch.
+
+    Loads torch and everything else that the first segmentation needs.
+    """
+    gc.disable()  # looking for garbage among a million new objects halts the window again and again
+    try:
+        import torch
+
+        import napari_nucleus.inference  # noqa: F401
+    finally:
+        gc.enable()
+    gpus = range(torch.cuda.device_count())
+    return {"CPU": "cpu", **{torch.cuda.get_device_name(i): f"cuda:{i}" for i in gpus}}
