@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from skimage.draw import disk
 
 from napari_nucleus.errors import UserError
 from napari_nucleus.inference import Progress, segment, segment_steps
@@ -73,6 +74,38 @@ def test_nuclei_that_touch_across_a_seam_keep_their_border(tmp_path: Path, scale
     )
     assert whole.max() == parts.max() > 300
     assert best_iou(whole, parts).min() > 0.95
+
+
+class Disagreeing(Decoder):
+    """Sees each tile's nuclei moved along an axis, by so many pixels."""
+
+    def __init__(self, axis: int, moves: list[int]) -> None:
+        super().__init__()
+        self.axis, self.moves = axis, iter(moves)
+
+    def predict(self, images: torch.Tensor) -> list[dict[str, np.ndarray]]:
+        return super().predict(images.roll(next(self.moves), dims=2 + self.axis))
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_nucleus_at_a_seam_is_kept_though_its_tiles_disagree(tmp_path: Path, axis: int) -> None:
+    """Each of the two tiles takes its centre for the other's, or both for their own."""
+    labels = np.zeros((288, 256), np.int32)
+    for number in range(13):
+        labels[disk((18 + 21 * number, 122 + number), 8)] = number + 1
+    labels = labels if axis else labels.T.copy()
+    image = Tissue(labels, np.full(13, "dark")).coded()
+    # two tiles across the seam, three along it
+    moves = [2, -2] * 3 if axis else [2] * 3 + [-2] * 3
+    result = segment(
+        slide_from_arrays([image], 0.25),
+        tmp_path / "moved.nucleus",
+        Disagreeing(axis, moves),
+        device="cpu",
+        tile=128,
+    )
+    assert result.run["counts"]["nuclei"] == 13
+    assert best_iou(labels, labels_of(result)).min() > 0.6
 
 
 def test_network_sees_a_place_the_same_way_in_every_tile() -> None:
@@ -200,6 +233,13 @@ def test_image_without_resolution_is_asked_for_it(made: Tissue, tmp_path: Path) 
         segment(unknown, tmp_path / "unknown.nucleus", Decoder())
     given = segment(unknown, tmp_path / "unknown.nucleus", Decoder(), mpp=0.25)
     assert given.mpp == 0.25
+
+
+def test_resolution_that_is_given_counts_and_not_the_files(made: Tissue, tmp_path: Path) -> None:
+    wrong = slide_from_arrays([made.coded()], 0.5)
+    given = segment(wrong, tmp_path / "given.nucleus", Decoder(), mpp=0.25)
+    assert given.mpp == 0.25
+    assert given.table()["area_um2"].sum() == pytest.approx(0.25**2 * np.sum(made.labels > 0))
 
 
 def test_run_says_where_the_result_comes_from(made: Tissue, tmp_path: Path) -> None:

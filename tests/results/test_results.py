@@ -1,11 +1,13 @@
 import errno
 import json
+import os
 import shutil
 import subprocess
 import sys
 import tracemalloc
 from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -226,6 +228,40 @@ def test_killed_between_moving_the_earlier_result_away_and_the_new_one_in(path: 
     with writer(path):
         assert open_result(path).read_labels(0, 0, 120, 100).max() == 56
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_killed_at_any_moment_of_the_end(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next run finds a whole result, the earlier or the new one."""
+    write(path, grid(100, 120))
+    moments: list[Path] = []
+
+    def keep() -> None:
+        copy = shutil.copytree(path.parent, tmp_path / f"killed {len(moments)}")
+        moments.append(copy / path.name)
+
+    def watched(step: Callable) -> Callable:
+        def taken(*arguments: Any, **options: Any) -> Any:
+            keep()
+            done = step(*arguments, **options)
+            keep()
+            return done
+
+        return taken
+
+    with writer(path) as new:
+        new.write_labels(0, 0, grid(100, 120, first=1000))
+        with monkeypatch.context() as patch:
+            for module, name in ((os, "rename"), (os, "replace"), (shutil, "rmtree")):
+                patch.setattr(module, name, watched(getattr(module, name)))
+            new.finish(seconds={})
+    highest = []
+    for moment in moments:
+        with writer(moment):
+            highest.append(int(open_result(moment).read_labels(0, 0, 120, 100).max()))
+    assert highest == sorted(highest)
+    assert set(highest) == {56, 1055}
 
 
 def test_corrections_by_hand_are_never_replaced(path: Path) -> None:

@@ -1,5 +1,6 @@
 """From reviewed regions to a better model."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -143,6 +144,31 @@ def test_starting_model_keeps_its_statistics_and_is_left_alone(
         assert torch.equal(before[key], after[key])
     assert not torch.equal(before["encoder.1.weight"], after["encoder.1.weight"])
     assert start.read_bytes() == content
+
+
+def test_what_is_kept_lies_halfway_to_the_start(job: Retraining, tmp_path: Path) -> None:
+    """All but what begins anew, for classes in another order."""
+    steps = retrain_steps(replace(job, types=TYPES[::-1]), tmp_path)
+    next(one for one in steps if one.step and one.scores)
+    steps.close()
+    start, kept = load_file(job.model), load_file(tmp_path / "last.safetensors")
+    learned = torch.load(tmp_path / "state.pt", weights_only=True)["average"]
+    for name in ("encoder.0.weight", "np.weight", "hv.weight", "tp.weight"):
+        average = learned[f"module.{name}"]
+        before = average if name == "tp.weight" else start[name].float()
+        torch.testing.assert_close(kept[name].float(), (before + average) / 2, atol=1e-3, rtol=1e-3)
+        assert not torch.allclose(start[name].float(), average, atol=1e-2)
+
+
+def test_new_classes_begin_alike_whatever_was_drawn_before(job: Retraining, tmp_path: Path) -> None:
+    save_checkpoint(Path(job.model), create_model("tiny", ["pale", "round"]))
+    losses = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        steps = retrain_steps(replace(job, types=TYPES), tmp_path / str(seed))
+        losses.append(next(one.step.losses for one in steps if one.step))
+        steps.close()
+    assert losses[0] == losses[1]
 
 
 def test_classes_are_not_unlearned_where_none_is_annotated(job: Retraining, tmp_path: Path) -> None:
@@ -336,6 +362,17 @@ def test_material_is_kept_to_the_last_pixel(data: Path, tmp_path: Path) -> None:
     (tmp_path / "samples.npz").write_bytes(b"half of it")
     with pytest.raises(UserError, match="the run cannot go on"):
         Material.load(tmp_path / "samples.npz")
+
+
+def test_material_is_not_unpickled(tmp_path: Path) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple:
+            return os.mkdir, (str(tmp_path / "run by the file"),)
+
+    np.savez(tmp_path / "samples.npz", about=np.array([Trap()], dtype=object))
+    with pytest.raises(UserError, match="the run cannot go on"):
+        Material.load(tmp_path / "samples.npz")
+    assert [file.name for file in tmp_path.iterdir() if file.name != "home"] == ["samples.npz"]
 
 
 def test_agreement_counts_nuclei_seen_alike() -> None:

@@ -117,6 +117,60 @@ def test_accumulated_batches_are_one_large_batch() -> None:
         torch.testing.assert_close(parts.state_dict()[key], value, atol=1e-3, rtol=0)
 
 
+def gradients_of(of: Learner, batches: list[Batch]) -> dict[str, torch.Tensor]:
+    """Take a step, and return the gradients as they were before they were shortened."""
+    found: dict[str, torch.Tensor] = {}
+    for name, parameter in of.model.named_parameters():
+        parameter.register_post_accumulate_grad_hook(
+            lambda p, name=name: found.update({name: p.grad.clone()})
+        )
+    of.step(batches, 1e-2)
+    return found
+
+
+def test_gradients_of_accumulated_batches_are_averaged() -> None:
+    """Adam would take the same step with twice the gradient."""
+    recipe = replace(SHORT, np_loss="asymmetric", tp_loss="focal")
+    names = frozenset(name for name, _ in tiny(norm=False).named_parameters())
+    whole = batch()
+    whole.np[:] = torch.arange(16) % 2  # as many nuclei in each half
+    halves = [part_of(whole, slice(2)), part_of(whole, slice(2, 4))]
+    one, two = (
+        gradients_of(Learner(start_fabric("cpu"), tiny(norm=False), recipe, phase, names), batches)
+        for phase, batches in ((Phase(batch=4), [whole]), (Phase(batch=2, accumulate=2), halves))
+    )
+    assert one.keys() == two.keys() == names
+    for name, gradient in one.items():
+        assert (two[name] - gradient).norm() < 0.1 * gradient.norm(), name
+
+
+def test_long_gradients_are_shortened() -> None:
+    model = tiny()
+    of = begin(model, Phase())
+    model.hv.weight.register_hook(lambda gradient: gradient * 1e4)
+    lengths: list[float] = []
+
+    def measure(*_: object) -> None:
+        parts = [p.grad.norm() for p in model.parameters() if p.grad is not None]
+        lengths.append(torch.stack(parts).norm().item())
+
+    of.optimizer.register_step_pre_hook(measure)
+    of.step([batch()], 1e-2)
+    assert lengths == pytest.approx([1], rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)]
+)
+def test_recipe_says_how_weights_are_optimized(name: str, kind: type) -> None:
+    recipe = replace(SHORT, optimizer=name, weight_decay=0.125)
+    model = tiny()
+    names = frozenset(name for name, _ in model.named_parameters())
+    of = Learner(start_fabric("cpu"), model, recipe, Phase(), names)
+    assert type(of.optimizer) is kind
+    assert [group["weight_decay"] for group in of.optimizer.param_groups] == [0.125]
+
+
 def test_gradient_that_is_no_number_changes_nothing() -> None:
     model = tiny()
     of = begin(model, Phase())

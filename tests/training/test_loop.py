@@ -1,5 +1,6 @@
 import errno
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib.metadata import version
@@ -131,6 +132,17 @@ def test_damaged_state_is_told(data: Path, tmp_path: Path, content: bytes) -> No
     (tmp_path / "state.pt").write_bytes(content)
     with pytest.raises(UserError, match=r"state\.pt is damaged"):
         train(SHORT, [data], tmp_path, resume=True)
+
+
+def test_state_is_not_unpickled(data: Path, tmp_path: Path) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple:
+            return os.mkdir, (str(tmp_path / "run by the file"),)
+
+    torch.save({"progress": {"step": 1}, "trap": Trap()}, tmp_path / "state.pt")
+    with pytest.raises(UserError, match=r"state\.pt is damaged"):
+        train(SHORT, [data], tmp_path, resume=True)
+    assert [file.name for file in tmp_path.iterdir()] == ["state.pt"]
 
 
 def test_state_of_another_run_is_told(out: Path, data: Path, tmp_path: Path) -> None:

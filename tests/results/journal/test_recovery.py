@@ -1,6 +1,7 @@
 """What is left when a process is killed, the disk is full or another window is there."""
 
 import errno
+import os
 import shutil
 import signal
 import subprocess
@@ -285,6 +286,33 @@ def test_a_table_that_cannot_be_saved_loses_nothing(
     with open_session(path) as session:
         assert not session.read_only
         check_same(snapshot(session), expected)
+
+
+def test_what_is_recorded_is_on_the_disk_first(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The journal before the labels, and the table before it takes the old one's place."""
+    events: list[str] = []
+
+    def watch(owner: object, name: str, event: str) -> None:
+        step = getattr(owner, name)
+
+        def taken(*arguments: object) -> object:
+            events.append(event)
+            return step(*arguments)
+
+        monkeypatch.setattr(owner, name, taken)
+
+    watch(os, "fsync", "on the disk")
+    watch(zarr.Array, "__setitem__", "labels")
+    with open_session(path) as session:
+        for change in (lambda: session.delete([9]), session.undo, session.redo):
+            events.clear()
+            change()
+            assert events[0] == "on the disk"
+            assert set(events[1:]) == {"labels"}
+        watch(os, "replace", "replaced")
+        events.clear()
+        session.save()
+        assert events == ["on the disk", "replaced"]
 
 
 def test_the_journal_was_thrown_away(path: Path) -> None:
