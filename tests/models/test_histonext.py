@@ -1,5 +1,4 @@
 import logging
-import time
 from pathlib import Path
 
 import huggingface_hub
@@ -221,9 +220,7 @@ def test_without_the_hub_the_model_says_that_it_starts_from_scratch(
     hub: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
-        started = time.perf_counter()
         create_model("histonext_atto", TYPES)
-    assert time.perf_counter() - started < 10
     (line,) = caplog.messages
     assert "\n" not in line
     assert line.endswith("it starts from scratch.")
