@@ -304,7 +304,7 @@ def test_what_is_recorded_is_on_the_disk_first(path: Path, monkeypatch: pytest.M
     watch(os, "fsync", "on the disk")
     watch(zarr.Array, "__setitem__", "labels")
     with open_session(path) as session:
-        for change in (lambda: session.delete([9]), session.undo, session.redo):
+        for change in (lambda: session.apply(operations.delete, [9]), session.undo, session.redo):
             events.clear()
             change()
             assert events[0] == "on the disk"
