@@ -14,7 +14,7 @@ demo: $(VENV)/installed
 	else $(SCREEN) $(BIN)/python scripts/demo.py --close; fi
 
 test: check
-	$(SCREEN) $(BIN)/pytest --cov --cov-report=
+	$(SCREEN) $(BIN)/pytest -n 2 --cov --cov-report=
 	@echo "Coverage: $$($(BIN)/coverage report --format=total) %"
 
 check: $(VENV)/installed

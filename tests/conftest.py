@@ -8,6 +8,10 @@ import pytest
 # Before napari is imported: no test reads or writes the settings of the person who runs it.
 os.environ["NAPARI_CONFIG"] = ""
 
+# Before torch is imported: processes that test side by side share the processor.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"
+
 
 @pytest.fixture(scope="session")
 def datasets() -> Path:

@@ -272,6 +272,7 @@ def data(tmp_path: Path) -> Path:
     return write_dataset(tmp_path / "data", {name: tissue(64, 64, 1) for name in "ab"})
 
 
+@pytest.mark.slow
 def test_train_and_go_on(tmp_path: Path, data: Path, recipe: Path) -> None:
     out = tmp_path / "run"
     given = ("train", "--data", data, "--model", "histonext_atto", "--out", out, "--config", recipe)
@@ -293,6 +294,7 @@ def test_train_and_go_on(tmp_path: Path, data: Path, recipe: Path) -> None:
     assert "step 2: loss" not in result.stderr
 
 
+@pytest.mark.slow
 def test_train_draws_what_the_network_would_see(tmp_path: Path, data: Path, recipe: Path) -> None:
     file = tmp_path / "seen.png"
     given = ("train", "--data", data, "--config", recipe, "--preview", file)
@@ -303,6 +305,7 @@ def test_train_draws_what_the_network_would_see(tmp_path: Path, data: Path, reci
     assert "--out DIR" in refusal(*given[:-2])
 
 
+@pytest.mark.slow
 def test_train_from_other_weights_takes_their_kind(tmp_path: Path, data: Path) -> None:
     model = create_model("histonext_atto", ["pale", "dark"], pretrained=False, window=64)
     model.mpp = 0.5
@@ -350,6 +353,7 @@ def test_models_lists_architectures_and_weights(
     assert "broken.safetensors is damaged" in shown.stderr
 
 
+@pytest.mark.slow
 def test_models_tells_about_an_architecture() -> None:
     found = answer("models", "histonext_tiny")
     assert found["parameters"] == pytest.approx(82.6e6, rel=0.005)
@@ -359,6 +363,7 @@ def test_models_tells_about_an_architecture() -> None:
     assert "33.6 per 270 px patch" in shown
 
 
+@pytest.mark.slow
 def test_models_tells_about_weights(tmp_path: Path) -> None:
     model = create_model("histonext_atto", TYPES, pretrained=False)
     model.card = {
@@ -376,6 +381,7 @@ def test_models_tells_about_weights(tmp_path: Path) -> None:
         assert part in shown
 
 
+@pytest.mark.slow
 def test_models_tells_how_to_get_a_missing_sam(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -404,6 +410,7 @@ def test_every_command_explains_itself(command: str) -> None:
     assert "--json" in result.stdout
 
 
+@pytest.mark.slow
 def test_program_is_installed_and_ends_with_a_status() -> None:
     program = Path(sys.executable).with_name("napari-nucleus")
     helped = subprocess.run([program, "--help"], capture_output=True, text=True)

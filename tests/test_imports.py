@@ -41,11 +41,13 @@ def loaded_after(*modules: str) -> set[str]:
     return set(answer.stdout.split())
 
 
+@pytest.mark.slow
 def test_core_knows_no_screen() -> None:
     screen = {"magicgui", "napari", "qtpy", "superqt", "vispy", "PyQt5", "PyQt6", "PySide6"}
     assert not loaded_after(*CORE) & screen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "modules",
     [

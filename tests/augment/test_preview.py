@@ -2,6 +2,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from matplotlib.colors import to_rgb
 from PIL import Image
@@ -55,6 +56,7 @@ def test_what_is_not_learned_can_be_seen() -> None:
     assert amount(doubtful, "#8c8c8c") > amount(plain, "#8c8c8c") + 10_000
 
 
+@pytest.mark.slow
 def test_sheet_grows_with_the_patches_and_can_be_written(tmp_path: Path) -> None:
     crops, batch = seen(sample_of(1), 3)
     sheet = preview_sheet(crops, batch, TYPES, "moderate")

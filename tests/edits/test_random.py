@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from napari_nucleus.edits import annotations, operations
 from napari_nucleus.edits.session import EditSession
@@ -103,6 +104,7 @@ def reopened(path: Path, cut: int = 0) -> Snapshot:
     return now
 
 
+@pytest.mark.slow
 def test_a_long_day(tmp_path: Path) -> None:
     path = write_result(tmp_path / "slide.nucleus", squares(HEIGHT, WIDTH)).path
     session = open_session(path)

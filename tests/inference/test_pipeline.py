@@ -64,6 +64,7 @@ def test_result_does_not_depend_on_the_tiles(slide: Slide, tmp_path: Path, scale
     assert np.mean(best_iou(labels_of(large), labels_of(small)) > 0.95) >= 0.99
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [1.6, 2, 0.7])
 def test_nuclei_that_touch_across_a_seam_keep_their_border(tmp_path: Path, scale: float) -> None:
     crowded = slide_from_arrays([tissue(512, 512, seed=3, density=0.03).coded()], 0.25, "crowded")

@@ -1,4 +1,5 @@
 import multiprocessing
+import sys
 import os
 from pathlib import Path
 
@@ -109,6 +110,8 @@ def _fill(folder: Path) -> None:
         assert_right(cache.features(IMAGES, encode, "w"))
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not fork")
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")  # of Python 3.12 and later
 def test_two_processes_share_a_folder(tmp_path: Path) -> None:
     """With room for half of the entries, so that each removes what the other reads."""
     context = multiprocessing.get_context("fork")

@@ -31,6 +31,7 @@ def model() -> HistoNeXt:
     return untrained(TYPES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "parameters", "gmac"),
     [
@@ -138,6 +139,7 @@ def test_centre_alone_is_the_centre_of_the_whole() -> None:
         assert (value - expected).abs().mean() < 0.02 * expected.std(), key
 
 
+@pytest.mark.slow
 def test_every_parameter_learns() -> None:
     """In some network: a ReLU before two neurons can be dead from the beginning."""
     lazy: set[str] | None = None

@@ -81,6 +81,7 @@ def learn(model: MSANet, shown: Batch, **recipe: object) -> dict[str, torch.Tens
     return parts
 
 
+@pytest.mark.slow
 def test_shapes_of_the_paper() -> None:
     with torch.device("meta"), torch.inference_mode():
         model = create_model("msanet", TYPES, pretrained=False).eval()
@@ -114,6 +115,7 @@ def test_shapes_of_the_paper() -> None:
         assert painted.shape == (2, 3, 270, 270)
 
 
+@pytest.mark.slow
 def test_cost_is_within_the_budget() -> None:
     cost = complexity("msanet", TYPES, boundary=True)
     assert cost.gmac < 120
@@ -147,6 +149,7 @@ def test_losses_are_the_same_without_nuclei() -> None:
     assert all(torch.isfinite(part) for part in parts.values())
 
 
+@pytest.mark.slow
 def test_unknown_types_are_not_learned() -> None:
     shown = batch()
     unknown = replace(shown, typed=torch.zeros_like(shown.typed))
@@ -352,6 +355,7 @@ def test_direct_uses_of_clip(adaptation: str) -> None:
     assert set(table["type"]) <= set(TYPES)
 
 
+@pytest.mark.slow
 def test_switches_change_the_network() -> None:
     assert len(small(multi_scale=False).fusion.scales) == 1
     assert len(small().fusion.scales) == 4

@@ -1,6 +1,8 @@
 import subprocess
 import sys
 
+import pytest
+
 OPENGL_THEN_NETWORKS = """
 from qtpy.QtGui import QOffscreenSurface, QOpenGLContext
 from qtpy.QtWidgets import QApplication
@@ -15,6 +17,7 @@ import napari_nucleus.models
 """
 
 
+@pytest.mark.slow
 def test_networks_load_after_opengl() -> None:
     """Mesa's OpenGL and triton each have their LLVM; mixed up, they end the process."""
     answer = subprocess.run(

@@ -171,6 +171,7 @@ def test_weights_of_another_encoder_are_refused(tmp_path: Path) -> None:
         create_model("sam_eunet3plus_b", sam=str(tmp_path / "none.pth"))
 
 
+@pytest.mark.slow
 def test_training_embeds_each_view_once(
     tmp_path: Path, encoded: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -147,6 +147,7 @@ def test_no_nuclei(path: Path) -> None:
     assert not result.labels[0].any().compute()
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_image(path: Path) -> None:
     side = 9000
     tracemalloc.start()

@@ -73,6 +73,7 @@ def job(data: Path, start: Path) -> Retraining:
     return Retraining(data=(data,), model=str(start), epochs=2, lr=2e-2, train="all", device="cpu")
 
 
+@pytest.mark.slow
 def test_model_gets_better(job: Retraining, tmp_path: Path) -> None:
     out = tmp_path / "out"
     updates = list(retrain_steps(job, out))
@@ -108,6 +109,7 @@ def test_made_model_tells_where_it_comes_from(job: Retraining, tmp_path: Path) -
     assert read_job(tmp_path / "out") is None
 
 
+@pytest.mark.slow
 def test_broken_run_goes_on_without_its_data(job: Retraining, tmp_path: Path) -> None:
     whole = retrain(job, tmp_path / "whole")
     steps = retrain_steps(job, tmp_path / "broken")
@@ -188,6 +190,7 @@ def test_classes_may_be_others(job: Retraining, tmp_path: Path) -> None:
     assert load_checkpoint(made.checkpoint).types == TYPES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options"), [("eunet3plus_small", {}), ("msanet_small", {"window": 128})]
 )
@@ -435,6 +438,7 @@ def test_model_gets_a_name(start: Path) -> None:
             use_model(start, name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("better", "kept"), [(True, 0.35), (False, 0.45)])
 def test_fitted_parameters_are_kept_where_the_held_out_part_is_no_worse_for_them(
     job: Retraining, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, better: bool, kept: float

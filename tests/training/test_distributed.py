@@ -64,6 +64,7 @@ def losses_of(out: Path) -> np.ndarray:
     return np.array([[float(row[key]) for key in ("np", "hv", "tp")] for row in log_of(out)])
 
 
+@pytest.mark.slow
 def test_two_processes_are_one_with_twice_the_batch(data: Path, tmp_path: Path) -> None:
     out = run(tmp_path, data)
     recipe = load_recipe(tmp_path / "recipe.toml")

@@ -30,6 +30,7 @@ def out(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_a_few_steps_teach_blobs_and_their_types(data: Path, tmp_path: Path) -> None:
     recipe = Recipe(
         options={"pretrained": False, "window": 64},

@@ -1,5 +1,6 @@
 """A viewer with the Segment widget, a network that finds known nuclei, and a home of its own."""
 
+import gc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,13 @@ from napari_nucleus.widgets.segment import SegmentWidget
 from tests.tissue import Decoder, Tissue, tissue
 
 MakeViewer = Callable[..., Viewer]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def imported() -> None:
+    """Spare the collections that napari asks for with every window what was imported."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

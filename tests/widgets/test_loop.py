@@ -158,6 +158,7 @@ def killed(file: Path, home: Path) -> tuple[Snapshot, Snapshot]:
         assert process.exitcode == -signal.SIGKILL
 
 
+@pytest.mark.slow
 def test_the_whole_loop(
     killed: tuple[Snapshot, Snapshot],
     file: Path,

@@ -152,6 +152,7 @@ def moved(made: Tissue, tmp_path: Path) -> Path:
     return result.path
 
 
+@pytest.mark.slow
 def test_an_image_that_moved_is_asked_for_once(
     moved: Path,
     viewer: Viewer,
@@ -218,6 +219,7 @@ def _correct_and_die(folder: Path) -> None:
     os._exit(1)
 
 
+@pytest.mark.slow
 def test_a_killed_window_leaves_everything(
     closed: CorrectWidget, viewer: Viewer, nuclei: Labels, moved: Path, qtbot: QtBot
 ) -> None:

@@ -88,6 +88,7 @@ def inside(widget: CorrectWidget) -> list[int]:
     return table["label"][whole & (table["x1"] < box.x1) & (table["y1"] < box.y1)].tolist()
 
 
+@pytest.mark.slow
 def test_what_is_in_view_is_corrected_and_written_back(
     widget: CorrectWidget, viewer: Viewer, large: Labels, result: Result, qtbot: QtBot
 ) -> None:

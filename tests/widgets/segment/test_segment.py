@@ -317,6 +317,7 @@ def test_closing_the_widget_cancels(
     qtbot.waitUntil(lambda: not list(parts.iterdir()), timeout=2000)
 
 
+@pytest.mark.slow
 def test_window_lives_while_it_segments(
     widget: SegmentWidget, viewer: Viewer, qtbot: QtBot, tmp_path: Path
 ) -> None:

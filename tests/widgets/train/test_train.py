@@ -86,6 +86,7 @@ def test_name_that_is_taken_is_told(widget: TrainWidget, qtbot: QtBot, told: Tol
     assert message.startswith("There is a model 'histonext_atto_he' already")
 
 
+@pytest.mark.slow
 def test_pause_rests_and_goes_on(widget: TrainWidget, qtbot: QtBot) -> None:
     widget.train_button.click()
     qtbot.waitUntil(lambda: steps_of(widget) > 2, timeout=WAIT)
