@@ -33,7 +33,22 @@ class Elastic:
         return self.alpha / self.sigma
 
     def field(self, batch: int, side: int, device: torch.device) -> Tensor:
-        """Draw how far each pixel moves: float (B, side, side, 2), x and y."""
+        """Draw random displacements.
+
+        Parameters
+        ----------
+        batch : int
+            Number of fields, B.
+        side : int
+            Side of the fields, pixels.
+        device : torch.device
+            Where to.
+
+        Returns
+        -------
+        Tensor
+            Float32 (B, side, side, 2): displacement of every pixel, x and y, in pixels.
+        """
         # smooth noise needs no more detail than this, and a wide Gaussian would be slow
         step = max(round(self.sigma / 4), 1)
         sigma = self.sigma / step
@@ -72,7 +87,13 @@ class Geometry:
     elastic: Elastic | None = None
 
     def reach(self, side: int) -> int:
-        """Return how far from the centre a warped square needs pixels, along an axis."""
+        """Return how far from the centre a warped square needs pixels, along an axis.
+
+        Parameters
+        ----------
+        side : int
+            Side of the square, pixels.
+        """
         stretch = (1 + math.tan(math.radians(self.shear))) / self.scale[0]
         corner = math.sqrt(2) if self.rotation else 1
         moved = self.elastic.reach if self.elastic else 0

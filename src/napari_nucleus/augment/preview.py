@@ -96,7 +96,21 @@ def preview_sheet(
 def write_preview(
     path: Path, crops: Crops, batch: Batch, types: Sequence[str], title: str = ""
 ) -> None:
-    """Write the contact sheet of `preview_sheet` as an image."""
+    """Write the contact sheet of `preview_sheet` as an image.
+
+    Parameters
+    ----------
+    path : Path
+        File to write, in the format of its suffix.
+    crops : Crops
+        Patches as they were cut.
+    batch : Batch
+        The same patches after augmentation.
+    types : sequence of str
+        Names of the types.
+    title : str
+        Heading of the sheet.
+    """
     Image.fromarray(preview_sheet(crops, batch, types, title)).save(path)
 
 

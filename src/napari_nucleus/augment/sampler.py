@@ -192,6 +192,13 @@ def grid(shape: tuple[int, ...], patch: int) -> NDArray[np.int64]:
     """Return the corners (y, x) of patches that cover an image, half a patch apart or less.
 
     An image that is smaller than a patch lies in the middle of one.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Height and width of the image, pixels.
+    patch : int
+        Side of the patches, pixels.
     """
     axes = []
     for length in shape:
@@ -204,7 +211,14 @@ def grid(shape: tuple[int, ...], patch: int) -> NDArray[np.int64]:
 def annotated_shares(sample: Sample, corners: NDArray[np.int64], patch: int) -> NDArray[np.float64]:
     """Return how much of what each patch holds of the image is not ignored, from 0 to 1.
 
-    Parameters are those of `dominant_types`.
+    Parameters
+    ----------
+    sample : Sample
+        The image.
+    corners : (N, 2) ndarray of int64
+        First row and column of each patch.
+    patch : int
+        Side of the patches, pixels.
     """
     if sample.ignored is None:
         return np.ones(len(corners))
