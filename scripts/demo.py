@@ -1,4 +1,4 @@
-"""Segment a real tissue image in napari, the way a person would, and keep what comes out."""
+"""Segment the sample image in napari as a user would; save the table and a screenshot."""
 
 import argparse
 import sys
@@ -14,23 +14,23 @@ SECONDS = 300
 
 
 def wait_until(condition: Callable[[], bool], seconds: int = SECONDS) -> None:
-    """Let the window live until the condition holds; give up after a while."""
+    """Process events until the condition holds; exit after `seconds`."""
     deadline = QDeadlineTimer(seconds * 1000)
     while not condition():
         if deadline.hasExpired():
-            sys.exit(f"The demo waited {seconds} s in vain: what napari said is above.")
+            sys.exit(f"The demo timed out after {seconds} s: see napari's messages above.")
         QApplication.processEvents(QEventLoop.ProcessEventsFlag.AllEvents, 50)
 
 
 def button(widget: QWidget, text: str) -> QPushButton:
-    """Return the button a person would find by its text."""
+    """Return the button with a text."""
     return next(found for found in widget.findChildren(QPushButton) if found.text() == text)
 
 
 def main() -> None:
-    """Open the sample, press Segment, wait, save the CSV and a screenshot."""
+    """Open the sample, press Segment, save the CSV and a screenshot."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--close", action="store_true", help="end when everything is saved")
+    parser.add_argument("--close", action="store_true", help="close the window at the end")
     arguments = parser.parse_args()
     FOLDER.mkdir(exist_ok=True)
 
@@ -41,14 +41,14 @@ def main() -> None:
     segment = button(widget, "Segment")
     segment.click()
     wait_until(lambda: "classes" in viewer.layers and segment.isEnabled())
-    wait_until(QDeadlineTimer(500).hasExpired)  # until all that is new is drawn
+    wait_until(QDeadlineTimer(500).hasExpired)  # until the new layers are drawn
 
     csv = FOLDER / "nuclei.csv"
     viewer.layers["nuclei"].save(str(csv), plugin="napari-nucleus")
     screenshot = FOLDER / "screenshot.png"
     viewer.screenshot(str(screenshot), canvas_only=False, flash=False)
     print(f"{viewer.layers['nuclei'].metadata['counts']['nuclei']} nuclei: {csv.resolve()}")
-    print(f"The window: {screenshot.resolve()}")
+    print(f"Screenshot: {screenshot.resolve()}")
     if arguments.close:
         viewer.close()
     else:

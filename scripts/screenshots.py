@@ -1,4 +1,4 @@
-"""Make the pictures of the documentation: the widgets at work on real tissue.
+"""Make the screenshots of the documentation: the widgets at work on real tissue.
 
     xvfb-run -a -s "-screen 0 1600x1000x24" python -m scripts.screenshots docs
 
@@ -32,14 +32,14 @@ from napari_nucleus.widgets.train import TrainWidget
 from scripts.demo import button, wait_until
 
 _REVIEWED = 45
-"""Pixels around the nucleus that is checked, which are marked as reviewed."""
+"""Margin in pixels of the region around the current nucleus that is marked as reviewed."""
 
 _VIEW = 5 * _REVIEWED
-"""Pixels from top to bottom of the view then."""
+"""Height of the view in pixels."""
 
 _EPOCHS = 4
-_PATIENCE = 1800
-"""Seconds within which a training is through."""
+_TIMEOUT = 1800
+"""Seconds for a training."""
 
 
 def wait(milliseconds: int) -> None:
@@ -48,7 +48,7 @@ def wait(milliseconds: int) -> None:
 
 
 def open_widget(viewer: Viewer, name: str) -> QWidget:
-    """Open a widget of ours in place of the one before."""
+    """Open a widget of the plugin in place of the previous one."""
     for dock in list(viewer.window.dock_widgets.values()):
         viewer.window.remove_dock_widget(dock)
     _, widget = viewer.window.add_plugin_dock_widget("napari-nucleus", name)
@@ -56,7 +56,7 @@ def open_widget(viewer: Viewer, name: str) -> QWidget:
 
 
 def shoot(viewer: Viewer, file: Path) -> None:
-    """Take a picture of the window."""
+    """Save a screenshot of the window."""
     wait(700)
     viewer.screenshot(str(file), canvas_only=False, flash=False)
 
@@ -71,19 +71,19 @@ def show_segment(viewer: Viewer, folder: Path) -> None:
 
 
 def surroundings(controller: Controller) -> Box | None:
-    """Return a box around the nucleus that is checked; None if the view would leave the image."""
+    """Return a box around the current nucleus; None if the view would leave the image."""
     row = controller.current_row
     assert row is not None
     box = Box(*(int(row[edge]) for edge in ("x0", "y0", "x1", "y1")))
     height, width = controller.session.shape
     margin = _VIEW // 2
     x, y = (box.x0 + box.x1) // 2, (box.y0 + box.y1) // 2
-    there = margin < x < width - margin and margin < y < height - margin
-    return box.grown(_REVIEWED, within=Box(0, 0, width, height)) if there else None
+    inside = margin < x < width - margin and margin < y < height - margin
+    return box.grown(_REVIEWED, within=Box(0, 0, width, height)) if inside else None
 
 
 def show_correct(viewer: Viewer, folder: Path, results: Path) -> None:
-    """Show a nucleus to check, and the tool that adds nuclei; correct and review all."""
+    """Show the review of a nucleus and the tool that adds nuclei; correct and review everything."""
     widget = open_widget(viewer, "Correct nuclei")
     assert isinstance(widget, CorrectWidget)
     button(widget, "Start correcting").click()
@@ -99,8 +99,8 @@ def show_correct(viewer: Viewer, folder: Path, results: Path) -> None:
     widget.panel.review.toggle_button.click()
     widget.panel.tools.buttons[Tool.ADD].click()
     shoot(viewer, folder / "correct-add.png")
-    for outline, kind in doubted(controller, results):
-        controller.add(outline, kind)
+    for outline, name in rejected(controller, results):
+        controller.add(outline, name)
     height, width = controller.session.shape
     for y in (0, height // 2):
         for x in (0, width // 2):
@@ -110,49 +110,49 @@ def show_correct(viewer: Viewer, folder: Path, results: Path) -> None:
     wait_until(lambda: bool(widget.status.text()))
 
 
-def doubted(controller: Controller, results: Path) -> Iterator[tuple[Outline, str]]:
-    """Yield nuclei, with their classes, that the model sees and leaves out, because it doubts them.
+def rejected(controller: Controller, results: Path) -> Iterator[tuple[Outline, str]]:
+    """Yield nuclei, with their classes, that the model rejects because their probability is low.
 
     A person would add most of them.
     """
     model = load_checkpoint(DEFAULT_MODEL)
     model.instances = {**model.instances, "min_probability": 0.0}
-    found = segment(controller.session.slide, results / "doubted.nucleus", model)
+    found = segment(controller.session.slide, results / "rejected.nucleus", model)
     height, width = found.shape
     labels = found.read_labels(0, 0, width, height)
     known = controller.session.read_labels(0, 0, width, height)
     columns = found.table()[["label", "x0", "y0", "x1", "y1", "type"]]
-    for label, x0, y0, x1, y1, kind in columns.itertuples(index=False, name=None):
+    for label, x0, y0, x1, y1, name in columns.itertuples(index=False, name=None):
         part = slice(y0, y1), slice(x0, x1)
         mask = labels[part] == label
         if not known[part][mask].any():
-            yield Outline(mask, x0, y0), kind
+            yield Outline(mask, x0, y0), name
 
 
 def show_train(viewer: Viewer, folder: Path) -> None:
-    """Train on what was corrected."""
+    """Train on the corrections."""
     widget = open_widget(viewer, "Train model")
     assert isinstance(widget, TrainWidget)
     widget.form.epochs.setValue(_EPOCHS)
     widget.train_button.click()
-    wait_until(lambda: widget.progress.value() > widget.progress.maximum() // 2 > 0, _PATIENCE)
+    wait_until(lambda: widget.progress.value() > widget.progress.maximum() // 2 > 0, _TIMEOUT)
     shoot(viewer, folder / "train.png")
-    wait_until(lambda: widget.train_button.isEnabled(), _PATIENCE)
+    wait_until(lambda: widget.train_button.isEnabled(), _TIMEOUT)
     shoot(viewer, folder / "trained.png")
 
 
 def main() -> None:
-    """Make them all."""
+    """Make all screenshots."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, help="where the pictures go")
+    parser.add_argument("folder", type=Path, help="folder for the screenshots")
     parser.add_argument("--image", type=Path)
     parser.add_argument("--mpp", type=float, default=0.25)
     arguments = parser.parse_args()
     arguments.folder.mkdir(exist_ok=True)
     with TemporaryDirectory() as home:
-        # Results and models go elsewhere than those of whoever runs this.
-        for kind in ("documents", "data"):
-            setattr(platformdirs, f"user_{kind}_path", partial(Path, home))
+        # Keeps results and models out of the user's folders.
+        for folder in ("documents", "data"):
+            setattr(platformdirs, f"user_{folder}_path", partial(Path, home))
         viewer = napari.Viewer(title="napari-nucleus")
         viewer.window.resize(1500, 950)
         if arguments.image is None:
@@ -160,7 +160,7 @@ def main() -> None:
         else:
             slide = open_slide(arguments.image, mpp=arguments.mpp)
             layer = image_layer(slide)
-            layer.metadata["path"] = None  # its result would lie beside it
+            layer.metadata["path"] = None  # else its result would be saved beside it
             viewer.add_layer(layer)
         show_segment(viewer, arguments.folder)
         show_correct(viewer, arguments.folder, Path(home))
