@@ -1,7 +1,7 @@
 import csv
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
@@ -224,22 +224,42 @@ def test_weights_that_cannot_be_read_are_one_line(
     assert weights.name in message
 
 
-class Slow(Decoder):
-    """Takes five seconds per tile, layer by layer."""
+class Gate:
+    """Holds a network in a layer until it is opened, and counts the layers that are through."""
 
-    def __init__(self, types: tuple[str, ...] = TYPES, mpp: float = 0.25) -> None:
-        super().__init__(types, mpp)
-        self.name = "slow"
-        self.layers = torch.nn.Sequential(*(Nap() for _ in range(50)))
+    def __init__(self) -> None:
+        self.reached, self.open = Event(), Event()
+        self.passed = 0
 
-    def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
-        return super().forward(self.layers(images))
+    def pass_through(self) -> None:
+        self.reached.set()
+        self.open.wait()
+        self.passed += 1
 
 
-class Nap(torch.nn.Module):
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        time.sleep(0.1)
-        return x
+@pytest.fixture
+def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
+    """Stop a network of many layers, `gated.safetensors`, in its first one."""
+    gate = Gate()
+
+    class Layer(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            gate.pass_through()
+            return x
+
+    class Gated(Decoder):
+        def __init__(self, types: tuple[str, ...] = TYPES, mpp: float = 0.25) -> None:
+            super().__init__(types, mpp)
+            self.name = "gated"
+            self.layers = torch.nn.Sequential(*(Layer() for _ in range(50)))
+
+        def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+            return super().forward(self.layers(images))
+
+    monkeypatch.setitem(_BUILDERS, "gated", lambda types, pretrained, mpp: Gated(types, mpp))
+    save_checkpoint(tmp_path / "gated.safetensors", Gated())
+    yield gate
+    gate.open.set()
 
 
 def test_cancel_stops_within_a_tile(
@@ -249,22 +269,20 @@ def test_cancel_stops_within_a_tile(
     qtbot: QtBot,
     home: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    gate: Gate,
 ) -> None:
     press_segment(widget, qtbot)
     data, files = viewer.layers["nuclei"].data.copy(), tree(home)
-    monkeypatch.setitem(_BUILDERS, "slow", lambda types, pretrained, mpp: Slow(types, mpp))
-    save_checkpoint(tmp_path / "slow.safetensors", Slow())
-    widget.model.choose_file(tmp_path / "slow.safetensors")
+    widget.model.choose_file(tmp_path / "gated.safetensors")
     widget.segment_button.click()
-    qtbot.waitUntil(lambda: "so far" in widget.status.text(), timeout=20_000)
-    qtbot.wait(300)
-    started = time.perf_counter()
-    with qtbot.waitSignal(widget.finished, timeout=2000):
+    qtbot.waitUntil(gate.reached.is_set, timeout=60_000)
+    with qtbot.waitSignal(widget.finished, timeout=60_000):
         widget.cancel_button.click()
-    assert time.perf_counter() - started < 2
+        gate.open.set()
+    assert gate.passed == 1
     np.testing.assert_array_equal(viewer.layers["nuclei"].data, data)
     assert tree(home) == files
+    assert widget.status.text() == "Cancelled. Nothing was changed."
     assert widget.segment_button.isEnabled()
 
 
@@ -277,44 +295,44 @@ def test_cancel_does_not_wait_for_what_is_only_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Such as the weights of a large network, or a file on a slow disk."""
+    gate = Gate()
 
     def load_slowly(path: str) -> NucleusModel:
-        time.sleep(1)
+        gate.pass_through()
         return load_checkpoint(path)
 
     with monkeypatch.context() as patch:
         patch.setattr(checkpoints, "load_checkpoint", load_slowly)
         widget.segment_button.click()
-        qtbot.wait(100)
-        with qtbot.waitSignal(widget.finished, timeout=500):
+        assert widget._job is not None
+        first = widget._job
+        qtbot.waitUntil(gate.reached.is_set, timeout=60_000)
+        with qtbot.waitSignal(widget.finished, timeout=60_000):
             widget.cancel_button.click()
+    assert gate.passed == 0
     assert widget.status.text().startswith("Cancelled")
     press_segment(widget, qtbot)
     assert [layer.name for layer in viewer.layers] == ["made", "nuclei", "classes"]
-    qtbot.wait(1200)  # the first one has come to its end
+    with qtbot.waitSignal(first.finished, timeout=60_000):
+        gate.open.set()
     assert widget.segment_button.isEnabled()
     assert [path.name for path in (home / "documents").rglob("*.nucleus*")] == ["made.nucleus"]
 
 
 def test_closing_the_widget_cancels(
-    viewer: Viewer,
-    image: Image,
-    weights: Path,
-    qtbot: QtBot,
-    home: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    viewer: Viewer, image: Image, qtbot: QtBot, home: Path, tmp_path: Path, gate: Gate
 ) -> None:
-    monkeypatch.setitem(_BUILDERS, "slow", lambda types, pretrained, mpp: Slow(types, mpp))
-    save_checkpoint(tmp_path / "slow.safetensors", Slow())
     widget = SegmentWidget(viewer)
     dock = viewer.window.add_dock_widget(widget)
-    widget.model.choose_file(tmp_path / "slow.safetensors")
+    widget.model.choose_file(tmp_path / "gated.safetensors")
     widget.segment_button.click()
-    qtbot.waitUntil(lambda: "so far" in widget.status.text(), timeout=20_000)
-    dock.destroyOnClose()
+    qtbot.waitUntil(gate.reached.is_set, timeout=60_000)
     parts = home / "documents" / "napari-nucleus"
-    qtbot.waitUntil(lambda: not list(parts.iterdir()), timeout=2000)
+    assert list(parts.iterdir())
+    dock.destroyOnClose()
+    gate.open.set()
+    qtbot.waitUntil(lambda: not list(parts.iterdir()), timeout=60_000)
+    assert gate.passed == 1
 
 
 @pytest.mark.slow

@@ -1,8 +1,8 @@
 """From Train to a model in the list, in a real window."""
 
-import time
 from collections.abc import Callable, Generator
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from napari_nucleus.weights.store import read_card
 from napari_nucleus.widgets.segment import SegmentWidget
 from napari_nucleus.widgets.shared.layers import image_layer, nuclei_layers, placement_of
 from napari_nucleus.widgets.train import TrainWidget
+from napari_nucleus.widgets.train import widget as train_widget
 from tests.edits.folder import open_session
 from tests.tissue import TYPES, Decoder, Tissue
 from tests.training.tiny import Tiny
@@ -139,39 +140,53 @@ def test_run_of_a_window_that_is_gone_can_go_on(
     assert "annotated" in later.resume_button.toolTip()
 
 
-class Slow(Tiny):
-    """Takes five seconds for an image, layer by layer, once it is trained."""
+class Gate:
+    """Holds a network, once shut, in a layer until it is opened, and counts the layers since."""
 
-    naps = False
+    def __init__(self) -> None:
+        self.shut, self.reached, self.open = Event(), Event(), Event()
+        self.passed = 0
 
-    def __init__(self, types: tuple[str, ...], pretrained: bool = False, norm: bool = True) -> None:
-        super().__init__(types, pretrained, norm)
-        self.layers = torch.nn.Sequential(*(Nap() for _ in range(50)))
-
-    def encode(self, images: torch.Tensor) -> list[torch.Tensor]:
-        return super().encode(self.layers(images))
-
-
-class Nap(torch.nn.Module):
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if Slow.naps:
-            time.sleep(0.1)
-        return x
+    def pass_through(self) -> None:
+        if self.shut.is_set():
+            self.reached.set()
+            self.open.wait()
+            self.passed += 1
 
 
 def test_cancel_stops_within_a_step(
     widget: TrainWidget, qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(registry._BUILDERS, "slow", Slow)
-    save_checkpoint(tmp_path / "slow.safetensors", create_model("slow", TYPES))
-    widget.form.model.choose_file(tmp_path / "slow.safetensors")
+    gate = Gate()
+
+    class Layer(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            gate.pass_through()
+            return x
+
+    class Gated(Tiny):
+        def __init__(
+            self, types: tuple[str, ...], pretrained: bool = False, norm: bool = True
+        ) -> None:
+            super().__init__(types, pretrained, norm)
+            self.layers = torch.nn.Sequential(*(Layer() for _ in range(50)))
+
+        def encode(self, images: torch.Tensor) -> list[torch.Tensor]:
+            return super().encode(self.layers(images))
+
+    monkeypatch.setitem(registry._BUILDERS, "gated", Gated)
+    monkeypatch.setattr(train_widget, "_GRACE", 0.0)
+    save_checkpoint(tmp_path / "gated.safetensors", create_model("gated", TYPES))
+    widget.form.model.choose_file(tmp_path / "gated.safetensors")
     widget.form.part.setCurrentText("Whole network")
     widget.train_button.click()
     qtbot.waitUntil(lambda: steps_of(widget) > 0, timeout=WAIT)
-    monkeypatch.setattr(Slow, "naps", True)
-    qtbot.wait(300)
-    with qtbot.waitSignal(widget.finished, timeout=2000):
+    gate.shut.set()
+    qtbot.waitUntil(gate.reached.is_set, timeout=WAIT)
+    with qtbot.waitSignal(widget.finished, timeout=WAIT):
         widget.cancel_button.click()
+        gate.open.set()
+    assert gate.passed == 1
     assert widget.status.text() == "Cancelled before there was a new model."
     assert widget.train_button.isEnabled()
 
@@ -179,19 +194,24 @@ def test_cancel_stops_within_a_step(
 def test_cancel_does_not_wait_for_what_is_only_read(
     widget: TrainWidget, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = loop.read_material
+    read, gate = loop.read_material, Gate()
+    gate.shut.set()
 
     def read_slowly(*arguments: Any) -> Any:
-        time.sleep(1)
+        gate.pass_through()
         return read(*arguments)
 
     monkeypatch.setattr(loop, "read_material", read_slowly)
     widget.train_button.click()
-    qtbot.wait(100)
-    with qtbot.waitSignal(widget.finished, timeout=500):
+    assert widget._job is not None
+    job = widget._job
+    qtbot.waitUntil(gate.reached.is_set, timeout=WAIT)
+    with qtbot.waitSignal(widget.finished, timeout=WAIT):
         widget.cancel_button.click()
+    assert gate.passed == 0
     assert widget.status.text().startswith("Cancelled")
-    qtbot.wait(1500)  # it has come to its end
+    with qtbot.waitSignal(job.finished, timeout=WAIT):
+        gate.open.set()
     assert widget.train_button.isEnabled()
     assert interrupted_run() is None
 
