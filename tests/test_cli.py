@@ -141,7 +141,7 @@ def test_image_without_nuclei_is_no_mistake(tmp_path: Path, weights: Path) -> No
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--model", "{weights}"], "colon does not tell its µm/px"),
+        (["--model", "{weights}"], "The µm/px of colon is unknown"),
         (["--model", "{weights}", "--mpp", "-1"], "is not a pixel size"),
         (["--model", "nobody", "--mpp", "1"], "Unknown weights 'nobody'"),
         (["--model", "old.pth", "--mpp", "1"], "is a pickled file"),

@@ -230,7 +230,7 @@ def test_nucleus_that_fills_its_box_is_kept(tmp_path: Path) -> None:
 
 def test_image_without_resolution_is_asked_for_it(made: Tissue, tmp_path: Path) -> None:
     unknown = slide_from_arrays([made.coded()], None, "unknown")
-    with pytest.raises(UserError, match="unknown does not tell its µm/px"):
+    with pytest.raises(UserError, match="The µm/px of unknown is unknown"):
         segment(unknown, tmp_path / "unknown.nucleus", Decoder())
     given = segment(unknown, tmp_path / "unknown.nucleus", Decoder(), mpp=0.25)
     assert given.mpp == 0.25

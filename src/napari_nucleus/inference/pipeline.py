@@ -35,7 +35,7 @@ _BATCH = {"cpu": 1}
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a segmentation is.
+    """Progress of a segmentation.
 
     Attributes
     ----------
@@ -77,7 +77,7 @@ def segment_steps(
     model : str or Path or NucleusModel
         Name or file of a checkpoint, or a loaded model.
     mpp : float or None
-        Micrometres per level-0 pixel, where the file does not tell or is wrong.
+        Micrometres per level-0 pixel, where the file holds none or a wrong one.
     region : tuple[int, int, int, int] | None
         ``(x, y, width, height)`` in level-0 pixels; None is the whole image.
     outline : Sequence[tuple[float, float]] | None
@@ -103,18 +103,29 @@ def segment_steps(
     ------
     UserError
         If the image, the model or the region cannot be used, or the disk is full.
+
+    Examples
+    --------
+    A blank image has no nuclei:
+
+    >>> from tempfile import TemporaryDirectory
+    >>> blank = slide_from_arrays([np.full((64, 64, 3), 240, np.uint8)], mpp=0.25)
+    >>> with TemporaryDirectory() as folder:
+    ...     result = segment(blank, f"{folder}/blank.nucleus", device="cpu")
+    ...     len(result.table())
+    0
     """
     started = time.perf_counter()
     slide = image if isinstance(image, Slide) else open_slide(image, mpp)
     resolution = mpp or slide.mpp
     if resolution is None:
         raise UserError(
-            f"{slide.name} does not tell its µm/px: give it "
+            f"The µm/px of {slide.name} is unknown: give it "
             "(about 0.25 for a 40x scan, 0.5 for 20x)."
         )
     network = model if isinstance(model, NucleusModel) else load_checkpoint(model)
-    place = pick_device(device)
-    network = network.eval().to(place).to(memory_format=torch.channels_last)
+    chosen = pick_device(device)
+    network = network.eval().to(chosen).to(memory_format=torch.channels_last)
     grid = Grid(_region(slide, region), slide.shape, network.mpp / resolution, network.stride)
     tiles = list(grid.tiles(tile, MARGIN))
     run = {
@@ -134,7 +145,7 @@ def segment_steps(
             "tile": tile,
             "instances": network.instances,
         },
-        "device": str(place),
+        "device": str(chosen),
     }
     colors = type_colors(network.types or [UNTYPED])
     with (
@@ -174,8 +185,8 @@ def predict_image(
     Returns
     -------
     dict
-        What `NucleusModel.nuclei` takes. Maps of a lower resolution, as `map_stride` knows them,
-        keep it.
+        Maps as `NucleusModel.nuclei` takes them. Those of a lower resolution keep it; see
+        `map_stride`.
     """
     height, width = image.shape[:2]
     slide = slide_from_arrays([image], network.mpp)
@@ -188,8 +199,8 @@ def predict_image(
             if key not in whole:
                 size = (-(-height // stride), -(-width // stride))
                 whole[key] = np.empty((*part.shape[:-2], *size), part.dtype)
-            place = _cells(core, Box(0, 0, width, height), stride)
-            whole[key][..., *place] = part[..., *_cells(core, window, stride)]
+            target = _cells(core, Box(0, 0, width, height), stride)
+            whole[key][..., *target] = part[..., *_cells(core, window, stride)]
     return whole
 
 

@@ -22,6 +22,23 @@ class Stitcher:
     A nucleus belongs to the tile in whose core its centre lies. Two tiles that see a nucleus at
     their seam may disagree on its centre by a little, so a tile also takes nuclei centred just
     before its core, unless what it would write is already there.
+
+    Parameters
+    ----------
+    slide : Slide
+        The image.
+    grid : Grid
+        Maps network pixels to level-0 pixels.
+    network : NucleusModel
+        In evaluation mode.
+    writer : ResultWriter
+        Takes labels and rows of the table.
+    deferred : DeferredTypes
+        Takes the rows of nuclei that are typed once all are found.
+    mpp : float
+        µm per level-0 pixel.
+    shape : Polygon or None
+        Nuclei centred outside of it are left out, in level-0 pixels; None takes all.
     """
 
     def __init__(
@@ -44,14 +61,22 @@ class Stitcher:
         self.count = 0
 
     def add(self, tile: Tile, maps: dict[str, np.ndarray]) -> None:
-        """Turn the maps of a tile's window into nuclei and write those that are new."""
+        """Turn the maps of a tile's window into nuclei and write those that are new.
+
+        Parameters
+        ----------
+        tile : Tile
+            Core and window in network pixels.
+        maps : dict of str to ndarray
+            Maps of the window, as `NucleusModel.find` takes them.
+        """
         seen, table = self.network.find(maps)
-        mine = table["label"][_owned(table, tile) & self._inside(table, tile)]
-        if mine.empty:
+        owned = table["label"][_owned(table, tile) & self._inside(table, tile)]
+        if owned.empty:
             return
         # neighbours keep their pixels while outlines are smoothed, whoever owns them
         labels, box = self.grid.to_slide(seen, maps["np"], self.network.threshold, tile.window)
-        labels = _only(labels, mine.to_numpy())
+        labels = _only(labels, owned.to_numpy())
         rows, columns = np.flatnonzero(labels.any(1)), np.flatnonzero(labels.any(0))
         if not len(rows):
             return

@@ -13,18 +13,61 @@ Floats = NDArray[numpy.floating[Any]]
 
 
 def label_components(mask: Mask, min_size: int = 0, connectivity: int = 4) -> Labels:
-    """Label the components of at least `min_size` pixels, numbered in reading order."""
+    """Label the components of at least `min_size` pixels, numbered in reading order.
+
+    Parameters
+    ----------
+    mask : (H, W) ndarray of bool
+        Nucleus pixels.
+    min_size : int
+        Pixels of the smallest component that is kept.
+    connectivity : {4, 8}
+        Whether pixels that share a corner only are connected (8).
+
+    Returns
+    -------
+    (H, W) ndarray of int32
+        0 is background.
+    """
     _, labels = cv2.connectedComponents(mask.astype(numpy.uint8), connectivity=connectivity)
     return without_small(numpy.asarray(labels, numpy.int32), min_size)
 
 
 def without_small(labels: Labels, min_size: int) -> Labels:
-    """Return labels without those of fewer than `min_size` pixels."""
+    """Return labels without those of fewer than `min_size` pixels.
+
+    Parameters
+    ----------
+    labels : (H, W) ndarray of int32
+        0 is background.
+    min_size : int
+        Pixels of the smallest nucleus that is kept.
+
+    Returns
+    -------
+    (H, W) ndarray of int32
+        The same numbers; some may be missing.
+    """
     return _without(labels, numpy.bincount(labels.ravel()) < min_size)
 
 
 def without_doubtful(labels: Labels, np: Floats, min_probability: float) -> Labels:
-    """Return labels without those whose pixels have a lower mean probability."""
+    """Return labels without those whose pixels have a lower mean probability.
+
+    Parameters
+    ----------
+    labels : (H, W) ndarray of int32
+        0 is background.
+    np : (H, W) ndarray of float
+        Probability of nucleus.
+    min_probability : float
+        Least mean probability; at 0, all are kept.
+
+    Returns
+    -------
+    (H, W) ndarray of int32
+        The same numbers; some may be missing.
+    """
     if min_probability <= 0:
         return labels
     total = numpy.bincount(labels.ravel(), np.ravel())

@@ -75,9 +75,9 @@ def hover_instances(
     tp : (H, W) array of int, optional
         Type of each pixel, 0 for background.
     norm : {"fixed", "map"}
-        What the energy's 0 and 1 are. ``"map"``: the extremes in this map, as published; then
-        the nuclei of a place depend on what else the map shows. ``"fixed"``: the extremes that
-        any HV map of touching nuclei can show; then a tile gives the nuclei of the whole.
+        Values to which the energy is scaled. ``"map"``: the extremes in this map, as published;
+        then nuclei depend on what else the map shows. ``"fixed"``: the extremes that any HV map of
+        touching nuclei can show; then a tile gives the nuclei of the whole.
     np_threshold, marker_threshold : float
         Least probability of a nucleus pixel; energy below which a pixel may be a marker.
     min_size : int

@@ -1,4 +1,4 @@
-"""The first columns of the table of nuclei: label, type, place."""
+"""The first columns of the table of nuclei: label, type, position."""
 
 from typing import Any
 

@@ -60,10 +60,10 @@ def measure(
 
     Parameters
     ----------
-    labels : ndarray
-        (H, W) integers, 0 = background. Labels need not be contiguous.
-    rgb : ndarray
-        (H, W, 3) uint8, the image at the same scale.
+    labels : (H, W) ndarray of int
+        0 is background; numbers may be missing.
+    rgb : (H, W, 3) ndarray of uint8
+        The image at the same scale.
     mpp : float or None
         µm per pixel; None measures in pixels (see `measurement_columns`).
     origin : tuple of 2 int
@@ -79,6 +79,17 @@ def measure(
     ------
     ValueError
         If the two images differ in size.
+
+    Examples
+    --------
+    A violet square of 20 px on white:
+
+    >>> labels = np.zeros((40, 40), np.int32)
+    >>> labels[10:30, 10:30] = 7
+    >>> rgb = np.where(labels[..., None] > 0, (80, 60, 130), 255).astype(np.uint8)
+    >>> table = measure(labels, rgb, mpp=0.25)
+    >>> table[["label", "centroid_x", "centroid_y", "area_um2"]].to_dict("records")
+    [{'label': 7, 'centroid_x': 19.5, 'centroid_y': 19.5, 'area_um2': 25.0}]
     """
     if labels.shape != rgb.shape[:2]:
         raise ValueError(f"labels are {labels.shape} and the image is {rgb.shape[:2]}")
@@ -96,8 +107,12 @@ def measure_shapes(
 
     Parameters
     ----------
-    labels, mpp, origin : ndarray
-        As `measure` takes them.
+    labels : (H, W) ndarray of int
+        0 is background; numbers may be missing.
+    mpp : float or None
+        µm per pixel; None measures in pixels (see `measurement_columns`).
+    origin : tuple of 2 int
+        (x, y) of the first pixel in level-0 pixels, added to every position.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""What every model promises to the rest of the house."""
+"""Contract of all models: images to maps, maps to nuclei."""
 
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
@@ -19,11 +19,17 @@ from napari_nucleus.slides.tiles import STRIDE
 
 
 class NucleusModel(nn.Module, ABC):
-    """A network with the knowledge of how its maps become nuclei.
+    """A network with its post-processing.
 
-    What it learns in lies in submodules. Those named ``encoder`` and ``tp`` are what training
-    knows as the encoder and the type branch; parameters that never learn need no gradient from the
-    start.
+    Training knows the submodule ``encoder`` as the encoder and ``tp`` as the type branch;
+    parameters that are never trained require no gradient from the start.
+
+    Parameters
+    ----------
+    types : tuple of str
+        Names of the nucleus types, without background.
+    options : dict of str to Any
+        Keyword arguments that rebuild the same architecture through `create_model`.
 
     Attributes
     ----------
@@ -45,11 +51,11 @@ class NucleusModel(nn.Module, ABC):
     sha256 : str
         Of the checkpoint that it was loaded from; empty where there is none.
     cache : FeatureCache or None
-        Where a model keeps, while it is trained on patches that come again, what parts of it that
-        never learn say of them; None where patches do not come again.
+        Features of frozen parts, kept while training repeats the same patches; None where it does
+        not.
     stride : int
-        Pixels between the places at which a tile of an image may begin: from any of them, the
-        network sees what lies there the same way.
+        Pixels to whose multiples the corners of tiles are aligned, so that the maps do not depend
+        on the tiles.
     """
 
     name: str
@@ -130,6 +136,11 @@ class NucleusModel(nn.Module, ABC):
     def maps(self, logits: dict[str, Tensor]) -> dict[str, Tensor]:
         """Reduce logits to what `nuclei` needs, still on the device.
 
+        Parameters
+        ----------
+        logits : dict of str to Tensor
+            As `forward` returns them.
+
         Returns
         -------
         dict
@@ -191,19 +202,21 @@ class NucleusModel(nn.Module, ABC):
     def describe(
         self, labels: np.ndarray, table: pd.DataFrame, maps: dict[str, np.ndarray]
     ) -> NDArray[np.float32] | None:
-        """Return what `classify` needs to know of each nucleus of a window.
+        """Return the features by which `classify` types each nucleus of a window.
 
         Parameters
         ----------
-        labels, table : ndarray
+        labels : (H, W) ndarray of int32
             As `find` returns them.
+        table : DataFrame
+            As `find` returns it.
         maps : dict of str to ndarray
-            What they were found in.
+            As `find` took them.
 
         Returns
         -------
         ndarray or None
-            (N, F), one row per row of the table; None of models that tell types from pixels.
+            (N, F), one row per row of the table; None of models that classify pixels.
         """
         return None
 
@@ -228,12 +241,22 @@ class NucleusModel(nn.Module, ABC):
         probabilities
             (N,) of these types.
         """
-        raise NotImplementedError(f"{self.name} tells types from pixels.")
+        raise NotImplementedError(f"{self.name} classifies pixels, not nuclei.")
 
     def nuclei(self, maps: dict[str, np.ndarray]) -> tuple[np.ndarray, pd.DataFrame]:
         """Turn the maps of one whole image into typed nuclei.
 
-        Parameters and values are those of `find`; the table always has ``type`` and ``type_prob``.
+        Parameters
+        ----------
+        maps : dict of str to ndarray
+            As `find` takes them.
+
+        Returns
+        -------
+        labels : (H, W) ndarray of int32
+            0 is background.
+        table : DataFrame
+            As `find` returns it, always with ``type`` and ``type_prob``.
         """
         labels, table = self.find(maps)
         features = self.describe(labels, table, maps)
@@ -245,16 +268,23 @@ class NucleusModel(nn.Module, ABC):
     def own_losses(
         self, logits: dict[str, Tensor], batch: Batch, tp_loss: str, tp_gamma: float
     ) -> dict[str, Tensor]:
-        """Return losses that only this model has, by name; called while it learns.
+        """Return losses that only this model has; called while training.
 
         Parameters
         ----------
         logits : dict of str to Tensor
             As `forward` returns them.
         batch : Batch
-            What they should be.
-        tp_loss, tp_gamma : str
-            Name of the loss of the types, and its focusing, as a recipe has them.
+            The targets.
+        tp_loss : str
+            Name of the loss of the types, as a recipe has it.
+        tp_gamma : float
+            Focusing of that loss.
+
+        Returns
+        -------
+        dict of str to Tensor
+            Scalars by name.
         """
         return {}
 

@@ -1,4 +1,4 @@
-"""What passes from the sampler over the augmentation to the network."""
+"""Patches on their way from the sampler through augmentation to the network."""
 
 from dataclasses import dataclass
 
@@ -33,9 +33,22 @@ class Crops:
     names: tuple[str, ...]
 
     def to(self, device: torch.device | str) -> "Crops":
-        """Return them on another device."""
+        """Return them on another device.
+
+        Parameters
+        ----------
+        device : torch.device or str
+            Where to.
+
+        Returns
+        -------
+        Crops
+            The same patches.
+        """
         tensors = (self.images, self.labels, self.types, self.doubtful)
-        images, labels, types, doubtful = (of.to(device, non_blocking=True) for of in tensors)
+        images, labels, types, doubtful = (
+            tensor.to(device, non_blocking=True) for tensor in tensors
+        )
         return Crops(images, labels, types, doubtful, self.names)
 
 

@@ -54,6 +54,11 @@ def save_checkpoint(path: Path, model: "NucleusModel") -> None:
 def load_checkpoint(model: str | Path) -> "NucleusModel":
     """Rebuild a model from a checkpoint given by name or path.
 
+    Parameters
+    ----------
+    model : str or Path
+        Name of weights that ship or of the user, or a ``.safetensors`` file.
+
     Returns
     -------
     NucleusModel
@@ -89,7 +94,17 @@ def load_checkpoint(model: str | Path) -> "NucleusModel":
 
 
 def load_weights(model: "NucleusModel", state: dict[str, "torch.Tensor"], source: str) -> None:
-    """Put weights into a model, or say in one line why they do not fit."""
+    """Put weights into a model.
+
+    Parameters
+    ----------
+    model : NucleusModel
+        Takes the weights.
+    state : dict of str to Tensor
+        The weights.
+    source : str
+        Their name in the message.
+    """
     try:
         model.load_state_dict(state)
     except RuntimeError as error:

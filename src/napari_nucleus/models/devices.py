@@ -1,4 +1,4 @@
-"""Where a network computes, and how precisely."""
+"""Devices and their half precision."""
 
 import torch
 
@@ -32,7 +32,18 @@ def pick_device(name: str | None = None) -> torch.device:
 
 
 def autocast_dtype(device: torch.device) -> torch.dtype:
-    """Return the half precision that `device` is fast in."""
+    """Return the half precision that `device` is fast in.
+
+    Parameters
+    ----------
+    device : torch.device
+        The device.
+
+    Returns
+    -------
+    torch.dtype
+        bfloat16, or float16 on GPUs without it.
+    """
     if device.type == "cuda" and not torch.cuda.is_bf16_supported():
         return torch.float16
     return torch.bfloat16

@@ -1,4 +1,4 @@
-"""What frozen encoders say of images, kept on disk so that it is computed once."""
+"""Cache on disk for the features of frozen encoders."""
 
 import hashlib
 import json
@@ -30,7 +30,20 @@ def cache_dir() -> Path:
 
 
 def weights_hash(part: nn.Module, about: Any) -> str:
-    """Return the SHA-256 of the weights of a part of a model, and of what JSON says about it."""
+    """Return the SHA-256 of the weights of a part of a model and of its description.
+
+    Parameters
+    ----------
+    part : nn.Module
+        Part of a model.
+    about : Any
+        What else its features depend on, as JSON can hold it.
+
+    Returns
+    -------
+    str
+        In hexadecimal.
+    """
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     for name, value in part.state_dict().items():
         digest.update(name.encode())
@@ -59,7 +72,7 @@ class FeatureCache:
         self._writes = True
 
     def features(self, images: Tensor, encode: Encode, weights: str) -> list[Tensor]:
-        """Return what `encode` says of images.
+        """Return the features of images, computed or from the cache.
 
         Parameters
         ----------

@@ -65,7 +65,17 @@ _log = logging.getLogger(__name__)
 
 
 class DenseBlock(nn.Module):
-    """BN, ReLU, 3x3 convolution, `layers` times, each seeing all that came before (equation 1)."""
+    """BN, ReLU, 3x3 convolution, `layers` times, each seeing all that came before (equation 1).
+
+    Parameters
+    ----------
+    channels : int
+        Channels of the input.
+    growth : int
+        Channels that each layer adds.
+    layers : int
+        Number of layers.
+    """
 
     def __init__(self, channels: int, growth: int, layers: int) -> None:
         super().__init__()
@@ -90,12 +100,14 @@ class ConvCAM(nn.Module):
 
     Parameters
     ----------
-    channels, groups, reduction : int
-        Of the convolution and of the attention's bottleneck.
+    channels, groups : int
+        Of the convolution.
     window : int or None
         Side of the square, in pixels of this layer, over which the attention pools: the paper pools
         over its one patch size, so a larger image is pooled in windows of the size trained with,
         and its types do not depend on the size of the tiles. None pools over everything.
+    reduction : int
+        By which the attention's bottleneck is narrower.
     """
 
     def __init__(self, channels: int, groups: int, window: int | None, reduction: int = 16) -> None:
@@ -148,7 +160,14 @@ class Branch(nn.Module):
         """Yield each stage's upsampling, block, crop and skip, from coarse to fine.
 
         The crop cuts what the upsampling gave, and the skip is cut already, to the pixels that
-        cover `centre`, a range of input pixels in both axes; None keeps all.
+        cover `centre`.
+
+        Parameters
+        ----------
+        features : list of Tensor
+            (B, C, h, w) of the encoder at strides 4, 8, 16 and 32.
+        centre : tuple of 2 int or None
+            First and last (excluded) input pixel that is wanted, in both axes; None is all.
         """
         skips = [*features[2::-1], None]
         start = 0
@@ -163,7 +182,15 @@ class Branch(nn.Module):
             start = first
 
     def upsampling(self, channels: int, stage: int) -> nn.ConvTranspose2d:
-        """Return the transposed convolution that doubles the size exactly."""
+        """Return the transposed convolution that doubles the size exactly.
+
+        Parameters
+        ----------
+        channels : int
+            Channels of the input.
+        stage : int
+            Index of the stage, coarsest first.
+        """
         pad = self.kernel // 2
         return nn.ConvTranspose2d(
             channels, self.widths[stage], self.kernel, 2, padding=pad, output_padding=1
@@ -171,7 +198,15 @@ class Branch(nn.Module):
 
 
 class DenseBranch(Branch):
-    """The nucleus-pixel and the distance branch: skip first, then a dense block (equation 3)."""
+    """The nucleus-pixel and the distance branch: skip first, then a dense block (equation 3).
+
+    Parameters
+    ----------
+    channels : list of int
+        Channels of the encoder's four features, finest first.
+    out_channels : int
+        Channels of the logits.
+    """
 
     def __init__(self, channels: list[int], out_channels: int) -> None:
         super().__init__(channels, kernel=3)
@@ -193,7 +228,17 @@ class DenseBranch(Branch):
 
 
 class AttentionBranch(Branch):
-    """The type branch: ConvCAM first, then the skip."""
+    """The type branch: ConvCAM first, then the skip.
+
+    Parameters
+    ----------
+    channels : list of int
+        Channels of the encoder's four features, finest first.
+    out_channels : int
+        Channels of the logits.
+    window : int or None
+        Side in input pixels over which the attention pools; see `ConvCAM`.
+    """
 
     def __init__(self, channels: list[int], out_channels: int, window: int | None) -> None:
         super().__init__(channels, kernel=5)

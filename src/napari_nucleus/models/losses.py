@@ -6,13 +6,41 @@ from torch import Tensor
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Return the mean of `values` where `mask` is true, and 0 where nothing is."""
+    """Return the mean of `values` where `mask` is true, and 0 where nothing is.
+
+    Parameters
+    ----------
+    values : Tensor
+        Any shape.
+    mask : Tensor of bool
+        Of a shape that can be expanded to that of `values`.
+
+    Returns
+    -------
+    Tensor
+        Scalar.
+    """
     mask = mask.expand_as(values)
     return (values * mask).sum() / mask.sum().clamp(min=1)
 
 
 def cross_entropy(logits: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-    """Cross-entropy of logits (B, C, H, W) against classes (B, H, W) where `mask` (B, H, W)."""
+    """Cross-entropy of pixels.
+
+    Parameters
+    ----------
+    logits : (B, C, H, W) Tensor of float
+        Unnormalised.
+    target : (B, H, W) Tensor of int
+        Class per pixel.
+    mask : (B, H, W) Tensor of bool
+        Pixels that count.
+
+    Returns
+    -------
+    Tensor
+        Scalar.
+    """
     return masked_mean(F.cross_entropy(logits, target, reduction="none"), mask)
 
 
@@ -37,7 +65,22 @@ def dice(logits: Tensor, target: Tensor, mask: Tensor, smooth: float = 1.0) -> T
 
 
 def ce_dice(logits: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-    """Cross-entropy plus Dice, as HoVer-Net has it (Graham et al. 2019)."""
+    """Cross-entropy plus Dice, as HoVer-Net has it (Graham et al. 2019).
+
+    Parameters
+    ----------
+    logits : (B, C, H, W) Tensor of float
+        Unnormalised.
+    target : (B, H, W) Tensor of int
+        Class per pixel.
+    mask : (B, H, W) Tensor of bool
+        Pixels that count.
+
+    Returns
+    -------
+    Tensor
+        Scalar.
+    """
     return cross_entropy(logits, target, mask) + dice(logits, target, mask)
 
 
@@ -72,20 +115,73 @@ def asymmetric(
 
 
 def asymmetric_dice(logits: Tensor, target: Tensor, mask: Tensor, gamma_pos: float = 1.0) -> Tensor:
-    """Asymmetric loss plus Dice (HistoNeXt, Table 2)."""
+    """Asymmetric loss plus Dice (HistoNeXt, Table 2).
+
+    Parameters
+    ----------
+    logits : (B, 2, H, W) Tensor of float
+        Unnormalised.
+    target : (B, H, W) Tensor of int
+        Class per pixel.
+    mask : (B, H, W) Tensor of bool
+        Pixels that count.
+    gamma_pos : float
+        As `asymmetric` takes it.
+
+    Returns
+    -------
+    Tensor
+        Scalar.
+    """
     return asymmetric(logits, target, mask, gamma_pos) + dice(logits, target, mask)
 
 
 def focal(
     logits: Tensor, target: Tensor, mask: Tensor, alpha: float = 0.25, gamma: float = 2.0
 ) -> Tensor:
-    """Focal loss of logits (B, C, H, W) against classes (B, H, W) (HistoNeXt, equation 10)."""
+    """Focal loss of pixels (HistoNeXt, equation 10).
+
+    Parameters
+    ----------
+    logits : (B, C, H, W) Tensor of float
+        Unnormalised.
+    target : (B, H, W) Tensor of int
+        Class per pixel.
+    mask : (B, H, W) Tensor of bool
+        Pixels that count.
+    alpha : float
+        Weight of all pixels.
+    gamma : float
+        Focusing.
+
+    Returns
+    -------
+    Tensor
+        Scalar.
+    """
     ce = F.cross_entropy(logits, target, reduction="none")
     return masked_mean(alpha * (1 - torch.exp(-ce)) ** gamma * ce, mask)
 
 
 def focal_dice(logits: Tensor, target: Tensor, mask: Tensor, gamma: float = 2.0) -> Tensor:
-    """Focal loss plus Dice (HistoNeXt, Table 2)."""
+    """Focal loss plus Dice (HistoNeXt, Table 2).
+
+    Parameters
+    ----------
+    logits : (B, C, H, W) Tensor of float
+        Unnormalised.
+    target : (B, H, W) Tensor of int
+        Class per pixel.
+    mask : (B, H, W) Tensor of bool
+        Pixels that count.
+    gamma : float
+        Focusing.
+
+    Returns
+    -------
+    Tensor
+        Scalar.
+    """
     return focal(logits, target, mask, gamma=gamma) + dice(logits, target, mask)
 
 
@@ -124,7 +220,20 @@ def distillation(student: list[Tensor], teacher: list[Tensor]) -> Tensor:
 
 
 def mse(pred: Tensor, true: Tensor, mask: Tensor) -> Tensor:
-    """Mean squared error of (B, C, H, W) where `mask` (B, H, W) (equation 8)."""
+    """Mean squared error of maps (HistoNeXt, equation 8).
+
+    Parameters
+    ----------
+    pred, true : (B, C, H, W) Tensor of float
+        Maps.
+    mask : (B, H, W) Tensor of bool
+        Pixels that count.
+
+    Returns
+    -------
+    Tensor
+        Scalar.
+    """
     return masked_mean((pred - true) ** 2, mask[:, None])
 
 

@@ -17,7 +17,15 @@ _BUILDERS: dict[str, Callable[..., NucleusModel]] = {}
 
 
 def register_model(name: str, build: Callable[..., NucleusModel]) -> None:
-    """Make ``build(types=..., **options)`` known as `name`."""
+    """Make a model known by name.
+
+    Parameters
+    ----------
+    name : str
+        Name of the model.
+    build : callable
+        Takes ``types`` and the options as keyword arguments.
+    """
     _BUILDERS[name] = build
 
 

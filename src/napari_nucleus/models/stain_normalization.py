@@ -18,14 +18,26 @@ class StainNormalization(nn.Module):
     std = (12.0, 7.0, 8.0)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Normalise float (B, 3, H, W) in [0, 1], in full precision whatever surrounds it."""
-        place = "cpu" if images.is_meta else images.device.type
-        with torch.autocast(place, enabled=False):
+        """Normalise images, in full precision whatever surrounds it.
+
+        Parameters
+        ----------
+        images : (B, 3, H, W) Tensor of float
+            RGB in [0, 1].
+
+        Returns
+        -------
+        (B, 3, H, W) Tensor of float
+            RGB in [0, 1].
+        """
+        device = "cpu" if images.is_meta else images.device.type
+        with torch.autocast(device, enabled=False):
             return self._normalize(images)
 
     def _normalize(self, images: Tensor) -> Tensor:
         target, spread = (
-            torch.tensor(of, device=images.device).view(1, 3, 1, 1) for of in (self.mean, self.std)
+            torch.tensor(values, device=images.device).view(1, 3, 1, 1)
+            for values in (self.mean, self.std)
         )
         tissue = (images.mean(1, keepdim=True) < 0.85).float()
         pixels = tissue.sum((2, 3), keepdim=True)

@@ -27,7 +27,7 @@ mean IoU of 0.69, 0.73 and 0.72 by a click on the centroid, of 0.80, 0.81 and 0.
 
 _MIN_AREA = 30
 _MAX_SHARE = 0.25
-"""What can be a nucleus: at least so many pixels, at most this share of the image."""
+"""Least pixels and largest share of the image of a nucleus."""
 
 Point = tuple[float, float]
 

@@ -1,4 +1,4 @@
-"""How what a network sees is fused with what SAM sees, at the bottleneck.
+"""Fusion of a network's bottleneck with SAM's embedding.
 
 Paper: SAM-fused eU-Net3+, section on the Enhanced Fusion Block; see
 `napari_nucleus.models.eunet3plus`. A cell of the bottleneck and one of SAM's embedding show the
@@ -33,13 +33,16 @@ class EnhancedFusion(nn.Module):
     ----------
     channels : int
         Of the network's map.
-    gate, attention : bool
-        Which of both there are.
+    gate : bool
+        Whether there is a gate.
     glu : bool
         Whether the gate's hidden layer is a gated linear unit (the paper's text) rather than ReLU.
+    attention : bool
+        Whether there is attention.
     kv : {"local", "sam"}
-        What attention looks at. ``"local"`` is the network's map before the gate, as released: SAM
-        reaches the gate only. ``"sam"`` is SAM's embedding, cross-attention as the text reads.
+        Keys and values of the attention. ``"local"`` is the network's map before the gate, as
+        released: SAM reaches the gate only. ``"sam"`` is SAM's embedding, cross-attention as in the
+        text.
     """
 
     def __init__(
@@ -72,7 +75,20 @@ class EnhancedFusion(nn.Module):
         )
 
     def forward(self, local: Tensor, guide: Tensor) -> Tensor:
-        """Fuse the network's map (B, C, h, w) with SAM's embedding (B, 256, h, w)."""
+        """Fuse the network's map with SAM's embedding.
+
+        Parameters
+        ----------
+        local : (B, C, h, w) Tensor of float
+            The network's map.
+        guide : (B, 256, h, w) Tensor of float
+            SAM's embedding.
+
+        Returns
+        -------
+        (B, C, h, w) Tensor of float
+            The fused map.
+        """
         rows = zip(_windows(local, 2), _windows(guide, 2), strict=True)
         fused = torch.cat([self._fuse_row(*row) for row in rows], 2)
         # the layout in which the convolutions that follow are fast
@@ -97,7 +113,13 @@ class EnhancedFusion(nn.Module):
 
 
 class Concatenation(nn.Module):
-    """Both maps concatenated, and a 1x1 convolution back to the network's channels (Table 3)."""
+    """Both maps concatenated, and a 1x1 convolution back to the network's channels (Table 3).
+
+    Parameters
+    ----------
+    channels : int
+        Channels of the network's map.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -106,7 +128,20 @@ class Concatenation(nn.Module):
         )
 
     def forward(self, local: Tensor, guide: Tensor) -> Tensor:
-        """Fuse the network's map (B, C, h, w) with SAM's embedding (B, 256, h, w)."""
+        """Fuse the network's map with SAM's embedding.
+
+        Parameters
+        ----------
+        local : (B, C, h, w) Tensor of float
+            The network's map.
+        guide : (B, 256, h, w) Tensor of float
+            SAM's embedding.
+
+        Returns
+        -------
+        (B, C, h, w) Tensor of float
+            The fused map.
+        """
         return self.mix(torch.cat([local, guide.to(local.dtype)], 1))
 
 

@@ -23,7 +23,7 @@ Settled, with the authors' released code, where the paper is silent:
 - SAM looks at the image at the network's resolution, where one of its cells is a cell of the
   bottleneck; the authors enlarge each patch of 256 px to SAM's 1024, which costs 16 times as much.
 - With K types there are K + 1 outputs, and the probability of a nucleus is that of not being
-  background. It is a semantic network: nuclei are told apart by the distance watershed.
+  background. It is a semantic network: nuclei are separated by the distance watershed.
 
 ``eunet3plus_small`` is a compact variant of this project: the same code at a quarter of the widths.
 """
@@ -132,15 +132,27 @@ class SamUNet3Plus(UNet3Plus):
 
     Parameters
     ----------
-    widths, skip, types, pretrained, activation, normalize : tuple of int
-        As `UNet3Plus` takes them.
+    widths : tuple of int
+        Channels of the five levels, finest first.
+    skip : int
+        Channels of every full-scale skip.
     kind : str
         Name of SAM's image encoder; see `napari_nucleus.models.sam.model.build_sam`.
+    types : tuple of str
+        Names of the nucleus types.
+    pretrained : bool
+        Without effect, as in `UNet3Plus`.
+    activation : {"relu", "leaky_relu", "swish", "glu"}
+        Of the encoder.
+    normalize : bool
+        Whether images are stain-normalised.
     fusion : {"efb", "concat"}
         ``"efb"`` is the Enhanced Fusion Block, ``"concat"`` plain concatenation. (Without fusion it
         is `UNet3Plus`.)
-    gate, glu, attention, kv : bool
+    gate, glu, attention : bool
         Parts of the block; see `EnhancedFusion`.
+    kv : {"local", "sam"}
+        Keys and values of its attention; see `EnhancedFusion`.
     sam : str or dict of str to str
         File of SAM's weights, or, as a checkpoint has it, their ``kind`` and ``sha256``; empty for
         the official ones.

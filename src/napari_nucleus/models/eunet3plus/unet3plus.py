@@ -20,7 +20,22 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 
 
 def conv_unit(channels: int, out: int, activation: str = "relu") -> nn.Sequential:
-    """Return a 3x3 convolution, batch normalisation and an activation, `out` channels in all."""
+    """Build a 3x3 convolution with batch normalisation and an activation.
+
+    Parameters
+    ----------
+    channels : int
+        Channels of the input.
+    out : int
+        Channels of the output.
+    activation : str
+        A key of `ACTIVATIONS`.
+
+    Returns
+    -------
+    nn.Sequential
+        The layers.
+    """
     wide = 2 * out if activation == "glu" else out
     return nn.Sequential(
         nn.Conv2d(channels, wide, 3, padding=1), nn.BatchNorm2d(wide), ACTIVATIONS[activation]()
@@ -115,6 +130,16 @@ class Decoder(nn.Module):
         """Return the logits of each level at its own size, finest first.
 
         While not training, of the finest alone: the others are supervision.
+
+        Parameters
+        ----------
+        features : list of Tensor
+            (B, C, h, w) of each level, finest first.
+
+        Returns
+        -------
+        list of Tensor
+            (B, outputs, h, w) of each level while training, else of the finest.
         """
         features = list(features)
         for i, node in reversed(list(enumerate(self.nodes))):

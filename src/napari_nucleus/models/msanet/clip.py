@@ -90,18 +90,53 @@ class FrozenClip:
         return len(self.network.visual.transformer.resblocks)
 
     def to(self, device: torch.device | str) -> Self:
-        """Move it to a device."""
+        """Move it to a device.
+
+        Parameters
+        ----------
+        device : torch.device or str
+            Where to.
+
+        Returns
+        -------
+        FrozenClip
+            Itself.
+        """
         self.network.to(device)
         return self
 
     @torch.no_grad()
     def patches(self, images: Tensor, layers: tuple[int, ...]) -> list[Tensor]:
-        """Return features of patches; arguments and values are those of `patch_features`."""
+        """Return features of patches, as `patch_features` does.
+
+        Parameters
+        ----------
+        images : (B, 3, H, W) Tensor of float
+            As `patch_features` takes them.
+        layers : tuple of int
+            Layers of the image encoder, from 1.
+
+        Returns
+        -------
+        list of Tensor
+            (B, D, H / 16, W / 16) of each layer.
+        """
         return patch_features(self.to(images.device).network.visual, images, layers)
 
     @torch.no_grad()
     def sentences(self, texts: list[str]) -> Tensor:
-        """Return features (M, width) of unit length of sentences, on the device it was moved to."""
+        """Return features of sentences.
+
+        Parameters
+        ----------
+        texts : list of str
+            M sentences.
+
+        Returns
+        -------
+        (M, width) Tensor of float32
+            Of unit length, on the device that CLIP was moved to.
+        """
         places, mask = self.network.positional_embedding, self.network.attn_mask
         tokens = self.tokenizer(texts).to(places.device)
         # Words hear from those before them alone, and the last one speaks for all: what pads them
@@ -231,6 +266,13 @@ def choose_clip(name: str | None, default: str, sha256: str, pretrained: bool) -
 
 def build_clip(architecture: str, quick_gelu: bool = False) -> open_clip.CLIP:
     """Build a CLIP with random weights.
+
+    Parameters
+    ----------
+    architecture : str
+        Name in open_clip, such as ``"ViT-B-16"``.
+    quick_gelu : bool
+        Whether its activation is the quick GELU.
 
     Raises
     ------

@@ -45,7 +45,20 @@ class Fusion(nn.Module):
         )
 
     def forward(self, taps: list[Tensor], clip: Tensor) -> list[Tensor]:
-        """Map (B, C, h, w) of four depths and (B, D, h, w) of CLIP to v1 to v4, (B, C, h, w)."""
+        """Fuse the features of the ViT and of CLIP.
+
+        Parameters
+        ----------
+        taps : list of Tensor
+            (B, C, h, w) of four depths of the ViT.
+        clip : (B, D, h, w) Tensor of float
+            CLIP's features of the same patches.
+
+        Returns
+        -------
+        list of Tensor
+            v1 to v4, (B, C, h, w) each.
+        """
         taps = taps if self.multi else taps[-1:]
         fused = [
             tap + fuse(torch.cat([tap, clip], 1))
@@ -55,7 +68,13 @@ class Fusion(nn.Module):
 
 
 class ConvNeXtBlock(nn.Module):
-    """7x7 depth-wise convolution, layer norm, two 3x3 convolutions, layer scale, residual."""
+    """7x7 depth-wise convolution, layer norm, two 3x3 convolutions, layer scale, residual.
+
+    Parameters
+    ----------
+    width : int
+        Channels.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -97,7 +116,22 @@ class FeatureVolume(nn.Module):
         self.pyramid = nn.ModuleList(nn.Conv2d(width, width, 1) for _ in _POOLS)
 
     def forward(self, v: Tensor, x: Tensor, coarser: Tensor | None) -> Tensor:
-        """Map v_i, x_i and the coarser volume, if any, to a volume (2 B, C, h, w)."""
+        """Fuse v_i, x_i and the coarser volume.
+
+        Parameters
+        ----------
+        v : (B, V, h, w) Tensor of float
+            v_i.
+        x : (B, X, t h, t w) Tensor of float
+            x_i, t times as fine.
+        coarser : (2 B, C, h', w') Tensor of float or None
+            The coarser volume, where there is one.
+
+        Returns
+        -------
+        (2 B, C, t h, t w) Tensor of float
+            The volume.
+        """
         first, second = self.lift_v(v), self.lift_x(x)
         volume = torch.cat([first, second])
         size = volume.shape[-2:]
@@ -208,5 +242,16 @@ def visual_features(volumes: list[Tensor]) -> Tensor:
 
 
 def doubled(x: Tensor) -> Tensor:
-    """Return a map of twice the size."""
+    """Return a map of twice the size.
+
+    Parameters
+    ----------
+    x : (B, C, h, w) Tensor of float
+        A map.
+
+    Returns
+    -------
+    (B, C, 2 h, 2 w) Tensor of float
+        Interpolated bilinearly.
+    """
     return F.interpolate(x, scale_factor=2, mode="bilinear")

@@ -1,4 +1,4 @@
-"""What MSA-Net learns besides nucleus pixels: types of nuclei, and borders between them."""
+"""Losses of MSA-Net: types of nuclei, and borders between them."""
 
 from collections.abc import Callable
 
@@ -12,9 +12,19 @@ TypeLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def type_loss(name: str, gamma: float) -> TypeLoss:
-    """Return the loss of nuclei's types that a recipe's ``tp_loss`` names.
+    """Return the loss of nuclei's types that a recipe names.
 
-    It takes logits (N, K), types (N,) from 0, and weights (K,), which focal losses use.
+    Parameters
+    ----------
+    name : {"dice", "ce_dice", "focal", "focal_dice"}
+        A recipe's ``tp_loss``.
+    gamma : float
+        Focusing of focal losses.
+
+    Returns
+    -------
+    callable
+        Takes logits (N, K), types (N,) from 0, and weights (K,), which focal losses use.
     """
 
     def focal(logits: Tensor, target: Tensor, weights: Tensor) -> Tensor:
@@ -53,15 +63,26 @@ def nucleus_types(
         Bool (N,), whether a nucleus has a type that is known.
     """
     inside = labels > 0
-    place = torch.nonzero(inside)[:, 0], labels[inside].long()
+    rows = torch.nonzero(inside)[:, 0], labels[inside].long()
     table = torch.zeros(len(labels), int(labels.max()) + 1, dtype=torch.long, device=labels.device)
-    table[place] = torch.where(typed[inside], tp[inside], 0)
+    table[rows] = torch.where(typed[inside], tp[inside], 0)
     types = table[image, label]
     return types - 1, types > 0
 
 
 def border_pixels(labels: Tensor) -> Tensor:
-    """Return which pixels (B, H, W) of nuclei have another nucleus within two pixels, as 0 or 1."""
+    """Mark the borders between nuclei.
+
+    Parameters
+    ----------
+    labels : (B, H, W) Tensor of int
+        0 is background, -1 ignored.
+
+    Returns
+    -------
+    (B, H, W) Tensor of int64
+        1 on nucleus pixels with another nucleus within two pixels, else 0.
+    """
     x = labels[:, None].float()
     highest = F.max_pool2d(x, 5, 1, 2)
     lowest = -F.max_pool2d(-torch.where(x > 0, x, torch.inf), 5, 1, 2)

@@ -21,10 +21,10 @@ Settled where the paper is silent or contradicts itself:
   3x3 convolutions per block cost more than the published time allows.
 - A nucleus's 256 visual features are those of the four volumes, 64 each, side by side.
 - τ of the focal loss is the inverse share of a class among the nuclei seen in training, over K.
-- CLIP's direct uses (Table 8) tell types by its features of the patches that a nucleus lies in:
+- CLIP's direct uses (Table 8) type nuclei by its features of the patches that a nucleus lies in:
   zero-shot by their likeness to the names of the types, by a linear layer, or by one while CLIP's
   image encoder learns as well.
-- Types are learned on the true nuclei of a patch, and told for those found.
+- Types are learned on the annotated nuclei of a patch, and predicted for those found.
 
 This network has 110 million parameters beside CLIP's 150, and takes 92 GMAC for 270 px, CLIP's 26
 included. ``msanet_small`` is a compact variant of this project: the same code, for a processor.
@@ -72,10 +72,10 @@ from napari_nucleus.models.msanet.windows import answer_windows, see_windows
 from napari_nucleus.models.registry import register_model
 
 Adaptation = Literal["distillation", "zero_shot", "linear_probe", "fine_tune"]
-"""How CLIP is put to use (Table 8); the first is the paper's own."""
+"""Uses of CLIP (Table 8); the first is the paper's own."""
 
 Nodes = Literal["visual", "visual+spatial", "visual+text", "all"]
-"""What is known of a node of the graph (Table 9)."""
+"""Features of the nodes of the graph (Table 9)."""
 
 _EDGE = 2
 """Tokens at a window's edge whose answers are not kept where there are windows beside it."""
@@ -105,7 +105,7 @@ class MSANet(NucleusModel):
     clip : str or None
         ``"ARCHITECTURE/WEIGHTS"``; None is the size's own.
     clip_sha256 : str
-        What the file of CLIP's weights must have, where the network has learned with it.
+        SHA-256 that the file of CLIP's weights must have; empty where any will do.
     window : int
         Side in pixels of the patches that it is trained with.
     multi_scale : bool
@@ -113,13 +113,13 @@ class MSANet(NucleusModel):
     distill : tuple of int
         Which of the four depths CLIP teaches, from 1; none leaves out distillation.
     boundary : bool
-        Whether a third channel tells borders between nuclei, to split them by.
+        Whether a third channel predicts borders between nuclei, which split them.
     nodes : Nodes
-        What is known of a nucleus.
+        Features of the nodes of the graph (Table 9).
     edges : bool
         Whether it knows its neighbours.
     adaptation : Adaptation
-        How CLIP is put to use.
+        Use of CLIP (Table 8).
     drop_path : float
         Stochastic depth of the ViT while training.
 
@@ -193,16 +193,14 @@ class MSANet(NucleusModel):
         self.register_buffer("std", _column(IMAGENET_INCEPTION_STD), persistent=False)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Map images to logits; what is larger than a window, when not training, by windows."""
+        # in use, images larger than a window are computed window by window
         if self.training or max(images.shape[-2:]) <= self._side:
             return super().forward(images)
         return answer_windows(images, self._side, self._edge, super().forward)
 
     def encode(self, images: Tensor) -> list[Tensor]:
-        """Return v at four depths (B, C, h, w), and what CLIP says (B, D, h, w).
-
-        CLIP's last layer comes last; before it, while training, come those that teach.
-        """
+        # v at four depths (B, C, h, w), then CLIP features (B, D, h, w): of the layers that teach,
+        # while training, and of its last layer
         height, width = images.shape[-2:]
         x = F.pad(images, (0, -width % PATCH, 0, -height % PATCH), mode="replicate")
         return see_windows(x, self._side, PATCH, self._see)
@@ -218,12 +216,9 @@ class MSANet(NucleusModel):
         return taps + patch_features(self.encoder.clip, images, layers)
 
     def decode(self, features: list[Tensor], size: tuple[int, int]) -> dict[str, Tensor]:
-        """Return ``np`` as `forward` has it, and besides.
-
-        ``boundary`` (B, 1, H, W), logits of borders between nuclei, where wanted; ``visual``
-        (B, C, H / s, W / s), what describes nuclei, at a whole stride s; while training,
-        ``distillation``, a loss.
-        """
+        # besides ``np``: ``boundary`` (B, 1, H, W), logits of borders between nuclei; ``visual``
+        # (B, C, H / s, W / s), features of nuclei at a whole stride s; while training,
+        # ``distillation``, a loss
         height, width = size
         taps, clip = features[:4], features[4:]
         logits, volumes = self.decoder(self.fusion(taps, clip[-1]))
@@ -287,7 +282,6 @@ class MSANet(NucleusModel):
     def own_losses(
         self, logits: dict[str, Tensor], batch: Batch, tp_loss: str, tp_gamma: float
     ) -> dict[str, Tensor]:
-        """Return ``boundary``, ``types`` and ``distillation``, as far as the options want them."""
         found = {}
         if "boundary" in logits:
             pair = torch.cat([torch.zeros_like(logits["boundary"]), logits["boundary"]], 1)
@@ -358,6 +352,11 @@ class MSANet(NucleusModel):
 
     def set_extra_state(self, state: Tensor) -> None:
         """Refuse weights that were trained with another CLIP.
+
+        Parameters
+        ----------
+        state : Tensor of uint8
+            As `get_extra_state` returns it.
 
         Raises
         ------

@@ -60,7 +60,20 @@ class PyramidPoolingAttention(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Map tokens (B, h w, C) of a grid (h, w) to as many."""
+        """Let tokens attend to the pooled pyramid of all tokens.
+
+        Parameters
+        ----------
+        tokens : (B, h w, C) Tensor of float
+            Tokens of a grid, row by row.
+        grid : tuple of 2 int
+            h and w.
+
+        Returns
+        -------
+        (B, h w, C) Tensor of float
+            What each token has gathered.
+        """
         x = tokens.mT.unflatten(2, grid)
         levels = [F.avg_pool2d(x, ratio, ceil_mode=True) for ratio in self.ratios]
         levels = [
@@ -114,7 +127,18 @@ class PyramidViT(nn.Module):
             block.attn = PyramidPoolingAttention(width, heads)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Map images (B, 3, H, W), sides whole numbers of `PATCH`, to four (B, C, H/16, W/16)."""
+        """Encode images.
+
+        Parameters
+        ----------
+        images : (B, 3, H, W) Tensor of float
+            Normalised; sides whole numbers of `PATCH`.
+
+        Returns
+        -------
+        list of Tensor
+            (B, C, H / 16, W / 16) after each of four layers.
+        """
         vit: Any = self.vit
         x = vit.patch_embed(images)  # (B, h, w, C)
         grid = (x.shape[1], x.shape[2])
@@ -137,6 +161,11 @@ class PyramidViT(nn.Module):
         """Take the weights of a plain timm ViT of the same width and depth.
 
         Its position embedding is interpolated; class token and classifier are left out.
+
+        Parameters
+        ----------
+        state : dict of str to Tensor
+            timm's weights.
 
         Raises
         ------

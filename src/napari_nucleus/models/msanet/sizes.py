@@ -1,4 +1,4 @@
-"""How large MSA-Net is: the paper's network, and a compact variant of ours."""
+"""Sizes of MSA-Net: the paper's network, and a compact variant of ours."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from napari_nucleus.models.msanet.clip import SMALL, UNTRAINED
 
 @dataclass(frozen=True)
 class Size:
-    """How large the network is.
+    """Size of the network.
 
     Attributes
     ----------
@@ -18,7 +18,7 @@ class Size:
     volume : int
         Channels of the feature volumes.
     clip : str
-        Which CLIP, where the caller names none.
+        Name of the CLIP that is used where the caller names none.
     vit : str
         timm's name of the weights that the ViT starts from; empty where there are none.
     """

@@ -71,7 +71,18 @@ class FrozenSam:
         return self.network.device
 
     def to(self, device: torch.device | str) -> Self:
-        """Move it to a device."""
+        """Move it to a device.
+
+        Parameters
+        ----------
+        device : torch.device or str
+            Where to.
+
+        Returns
+        -------
+        FrozenSam
+            Itself.
+        """
         self.network.to(device)
         return self
 

@@ -51,7 +51,18 @@ class TinyViTEncoder(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map (B, 3, 1024, 1024) to (B, 256, 64, 64)."""
+        """Embed images.
+
+        Parameters
+        ----------
+        images : (B, 3, 1024, 1024) Tensor of float
+            Normalised as SAM has it.
+
+        Returns
+        -------
+        (B, 256, 64, 64) Tensor of float
+            The embedding.
+        """
         return self.neck(self.trunk(images))
 
 
@@ -59,6 +70,11 @@ def rename_weights(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Give the weights of MobileSAM's image encoder the names that `TinyViTEncoder` has for them.
 
     Its classifier, which no embedding needs, is left out.
+
+    Parameters
+    ----------
+    state : dict of str to Tensor
+        Weights of MobileSAM's image encoder.
     """
     return {_renamed(key): value for key, value in state.items() if "head" not in key}
 

@@ -91,7 +91,22 @@ class GraphClassifier(nn.Module):
         return self.classify(hidden)
 
     def enhanced(self, visual: Tensor, coordinates: Tensor, text: Tensor | None) -> Tensor:
-        """Return the node features (N, 256), fused with text; the parameters are `forward`'s."""
+        """Fuse the features of nodes with text.
+
+        Parameters
+        ----------
+        visual : (N, V) Tensor of float
+            Pooled over each nucleus.
+        coordinates : (N, 2) Tensor of float
+            In [0, 1).
+        text : (N, T) Tensor of float or None
+            Features of each nucleus's sentence; None if text is left out.
+
+        Returns
+        -------
+        (N, width) Tensor of float
+            Nodes of the graph.
+        """
         parts = [self.visual_norm(visual)]
         if self.spatial:
             parts.append(coordinates)

@@ -1,4 +1,4 @@
-"""Which nuclei are neighbours."""
+"""Edges between neighbouring nuclei."""
 
 from itertools import pairwise
 

@@ -20,7 +20,7 @@ class Pooled(NamedTuple):
     visual : Tensor
         (N, C), mean features of each.
     image : (N,) Tensor of int64
-        Which image of the batch each lies in.
+        Index in the batch of the image of each nucleus.
     label : (N,) Tensor of int64
         Its label there.
     """
@@ -72,7 +72,7 @@ def pool_nuclei(features: Tensor, labels: Tensor) -> Pooled:
 
 
 def describe_nuclei(labels: np.ndarray, features: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Return what a graph needs to know of each nucleus of a window.
+    """Return the node features of each nucleus of a window.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def paint_nuclei(values: Tensor, image: Tensor, label: Tensor, labels: Tensor) -
     image, label : Tensor
         As `pool_nuclei` returns them.
     labels : (B, H, W) Tensor of int
-        What was pooled over.
+        The labels that were pooled over.
 
     Returns
     -------

@@ -107,7 +107,7 @@ def type_nuclei(
     ndarray
         (N, K) probabilities of the types.
     """
-    place = next(classifier.parameters()).device
+    device = next(classifier.parameters()).device
     visual = features.shape[1] - len(SHAPE_COLUMNS)
     probabilities = np.empty((len(centroids), classifier.classify.out_features), np.float32)
     done = 0
@@ -116,13 +116,13 @@ def type_nuclei(
         where = centroids[nodes]
         text = None
         if bank is not None:
-            text = bank(sentences(where, rows[:, visual:], mpp, patch)).to(place)
+            text = bank(sentences(where, rows[:, visual:], mpp, patch)).to(device)
         logits = classifier(
-            torch.from_numpy(rows[:, :visual]).to(place),
-            torch.from_numpy(lattice_coordinates(where, patch)).to(place),
+            torch.from_numpy(rows[:, :visual]).to(device),
+            torch.from_numpy(lattice_coordinates(where, patch)).to(device),
             text,
-            torch.from_numpy(edges).to(place),
-        )[torch.from_numpy(core).to(place)]
+            torch.from_numpy(edges).to(device),
+        )[torch.from_numpy(core).to(device)]
         probabilities[done : done + len(core)] = logits.float().softmax(1).cpu().numpy()
         done += len(core)
     return probabilities
