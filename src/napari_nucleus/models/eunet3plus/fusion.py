@@ -128,20 +128,6 @@ class Concatenation(nn.Module):
         )
 
     def forward(self, local: Tensor, guide: Tensor) -> Tensor:
-        """Fuse the network's map with SAM's embedding.
-
-        Parameters
-        ----------
-        local : (B, C, h, w) Tensor of float
-            The network's map.
-        guide : (B, 256, h, w) Tensor of float
-            SAM's embedding.
-
-        Returns
-        -------
-        (B, C, h, w) Tensor of float
-            The fused map.
-        """
         return self.mix(torch.cat([local, guide.to(local.dtype)], 1))
 
 
