@@ -172,7 +172,7 @@ def test_a_picture_larger_than_memory(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mpp", [0, -1, float("nan"), float("inf")])
 def test_no_size_of_a_pixel(mpp: float) -> None:
-    with pytest.raises(UserError, match="not a pixel size"):
+    with pytest.raises(UserError, match="not a plausible pixel size"):
         slide_from_arrays([noise(8, 8)], mpp=mpp)
 
 

@@ -3,19 +3,17 @@
 import io
 import struct
 import tracemalloc
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import imagecodecs
 import numpy as np
 import pytest
 import tifffile
-import zarr
 from numpy.typing import NDArray
 from PIL import Image
-from zarr.abc.store import Store
-from zarr.storage import MemoryStore
 
 from napari_nucleus.errors import UserError
 from napari_nucleus.slides import Slide, open_slide
@@ -401,22 +399,21 @@ def test_coarser_levels_are_computed(tmp_path: Path, options: dict[str, Any]) ->
     assert np.abs(whole(slide, 2)[:257] - means).max() <= 1
 
 
-@pytest.mark.parametrize("zarr_format", [2, 3])
-def test_stores_of_older_and_newer_tifffile(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zarr_format: Literal[2, 3]
-) -> None:
-    """From 2026.5 on, tifffile's stores are Zarr 3."""
+def test_no_zarr_store_of_tifffile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are Zarr 2 or 3 by the version of tifffile, and fit certain versions of Zarr only."""
     image = noise(100, 80)
     path = written(tmp_path / "a.tif", image, photometric="rgb", tile=(64, 64), compression="zlib")
-
-    def aszarr(page: tifffile.TiffPage, **options: Any) -> Store:
-        pixels = page.asarray()
-        store = MemoryStore()
-        zarr.create_array(store, data=pixels, chunks=(64, 64, 3), zarr_format=zarr_format)
-        return store
-
-    monkeypatch.setattr(tifffile.TiffPage, "aszarr", aszarr)
+    monkeypatch.delattr(tifffile.TiffPage, "aszarr")
     np.testing.assert_array_equal(whole(open_slide(path)), image)
+
+
+def test_single_pixels_rows_and_columns(tmp_path: Path) -> None:
+    """Viewers index the levels with whole numbers, too."""
+    image = noise(1500, 1300)
+    path = written(tmp_path / "a.tif", image, photometric="rgb", tile=(64, 96), compression="zlib")
+    level = open_slide(path).levels[0]
+    for index in ((7, 70), (slice(60, 70), 5), (3, slice(None), 1), (slice(0, 1500, 100), 2)):
+        np.testing.assert_array_equal(level[index], image[index])
 
 
 def test_tiles_that_were_never_scanned_are_white(tmp_path: Path) -> None:
@@ -432,6 +429,46 @@ def test_tiles_that_were_never_scanned_are_white(tmp_path: Path) -> None:
         )
     slide = open_slide(path)
     np.testing.assert_array_equal(slide.read(0, 0, 64, 64), image)
+    assert (slide.read(64, 0, 64, 64) == 255).all()
+
+
+@pytest.mark.parametrize("compression", ["zlib", "APERIO_JP2000_YCBC"])
+def test_missing_tiles_in_luma_and_chroma_are_white(tmp_path: Path, compression: str) -> None:
+    """Full intensity of all three samples is magenta there."""
+    tile = np.asarray(Image.fromarray(smooth(64, 64)).convert("YCbCr"))
+    data = zlib.compress(tile.tobytes())
+    if compression == "APERIO_JP2000_YCBC":
+        data = bytes(imagecodecs.jpeg2k_encode(tile, codecformat="j2k", mct=False, reversible=True))
+    with tifffile.TiffWriter(tmp_path / "sparse.tif") as tif:
+        tif.write(
+            iter([data, b"", b"", data]),
+            shape=(128, 128, 3),
+            dtype=np.uint8,
+            tile=(64, 64),
+            photometric="rgb" if compression.startswith("APERIO") else "ycbcr",
+            compression=compression,
+            subsampling=None if compression.startswith("APERIO") else (1, 1),
+        )
+    slide = open_slide(tmp_path / "sparse.tif")
+    assert (slide.read(64, 0, 64, 64) == 255).all()
+    assert (slide.read(0, 64, 64, 64) == 255).all()
+    assert np.abs(slide.read(64, 64, 64, 64).astype(int) - smooth(64, 64)).max() < 5
+
+
+def test_missing_tiles_of_a_palette_are_white(tmp_path: Path) -> None:
+    palette = np.zeros((3, 256), np.uint16)
+    palette[:, 7], palette[0, 255] = 65535, 65535  # 7 is white, 255 red
+    with tifffile.TiffWriter(tmp_path / "sparse.tif") as tif:
+        tif.write(
+            iter([np.full((64, 64), 255, np.uint8), None]),
+            shape=(64, 128),
+            dtype=np.uint8,
+            tile=(64, 64),
+            photometric="palette",
+            colormap=palette,
+        )
+    slide = open_slide(tmp_path / "sparse.tif")
+    assert slide.read(0, 0, 1, 1).tolist() == [[[255, 0, 0]]]
     assert (slide.read(64, 0, 64, 64) == 255).all()
 
 

@@ -73,7 +73,13 @@ class PixelFormat:
 
     @property
     def white(self) -> int:
-        """Sample value of full intensity, which is white except in a palette."""
+        """Sample value with which pixels that were never scanned are filled.
+
+        In YCbCr it is that of full intensity in all three samples, which no RGB colour has;
+        `as_rgb` makes it white.
+        """
+        if self.palette is not None:
+            return int(self.palette.sum(axis=1, dtype=int).argmax())
         return 0 if self.inverted else 2**self.bits - 1
 
 
@@ -181,8 +187,8 @@ def _convert(
     if format.alpha is not None:
         color = _over_white(color, samples[..., colors : colors + 1], format.alpha)
     if format.ycbcr:
-        image = Image.fromarray(np.ascontiguousarray(color), "YCbCr")
-        return np.asarray(image.convert("RGB"))
+        image = Image.fromarray(np.ascontiguousarray(color), "YCbCr").convert("RGB")
+        return np.where((color == 255).all(axis=2, keepdims=True), np.uint8(255), image)
     return np.ascontiguousarray(np.broadcast_to(color, (*color.shape[:2], 3)))
 
 

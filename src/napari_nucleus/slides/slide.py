@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from napari_nucleus.errors import UserError
+from napari_nucleus.slides.pixel_size import PixelSize, check_mpp
 from napari_nucleus.slides.pixels import array_format, as_rgb, check_range, read_in_place
-from napari_nucleus.slides.tiff import is_plausible, read_tiff
+from napari_nucleus.slides.tiff import read_tiff
 
 # Coarser levels are added until the longest side is at most this, so that a view of the whole slide
 # is small; also the side of a dask chunk.
@@ -43,12 +44,24 @@ class Slide:
         µm per level-0 pixel, None if unknown.
     levels : tuple of (H, W, 3) dask.array.Array of uint8
         RGB, largest first, read when computed.
+    size : PixelSize or None
+        Pixel size in the file, which has no `mpp` if it is not square.
+
+    Raises
+    ------
+    UserError
+        If `mpp` is not plausible.
     """
 
     name: str
     path: Path | None
     mpp: float | None
     levels: tuple[da.Array, ...]
+    size: PixelSize | None = None
+
+    def __post_init__(self) -> None:
+        if self.mpp is not None:
+            check_mpp(self.mpp)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -62,6 +75,31 @@ class Slide:
         longest = int(np.argmax(self.shape))
         return tuple(
             _downsample(self.shape[longest], level.shape[longest]) for level in self.levels
+        )
+
+    def require_mpp(self) -> float:
+        """Return the µm/px, without which a model cannot be used.
+
+        Returns
+        -------
+        float
+            µm per level-0 pixel.
+
+        Raises
+        ------
+        UserError
+            If it is unknown, or the pixels are not square.
+        """
+        if self.mpp is not None:
+            return self.mpp
+        if self.size is not None:
+            raise UserError(
+                f"The pixels of {self.name} are not square ({self.size.x:g} x {self.size.y:g} µm): "
+                "resample the image to square pixels, or set its µm/px (--mpp)."
+            )
+        raise UserError(
+            f"The µm/px of {self.name} is unknown: set it (--mpp), about 0.25 for a 40x scan, 0.5 "
+            "for 20x."
         )
 
     def read(self, x: int, y: int, width: int, height: int, level: int = 0) -> NDArray[np.uint8]:
@@ -203,7 +241,8 @@ def open_slide(path: str | Path, mpp: float | None = None) -> Slide:
     ------
     UserError
         If the file does not exist, is not an image, is damaged or too large for memory, or has
-        pixels that are not RGB and cannot be converted to it for certain.
+        pixels that are not RGB and cannot be converted to it for certain; if `mpp` is not
+        plausible.
 
     Examples
     --------
@@ -218,18 +257,19 @@ def open_slide(path: str | Path, mpp: float | None = None) -> Slide:
     (32, 64, 3)
     """
     path = Path(path)
-    _check_mpp(mpp)
     magic = _magic(path)
     try:
         if magic.startswith(_TIFF):
-            levels, stored_mpp = read_tiff(path)
+            levels, size = read_tiff(path)
         else:
-            levels, stored_mpp = _read_picture(path, png=magic.startswith(_PNG))
+            levels, size = _read_picture(path, png=magic.startswith(_PNG))
     except MemoryError as error:
         raise UserError(
             f"{path.name} does not fit into memory: save it as a tiled, pyramidal TIFF"
         ) from error
-    return Slide(_stem(path), path, stored_mpp if mpp is None else mpp, _with_coarser(levels))
+    if mpp is None and size is not None:
+        mpp = size.mpp
+    return Slide(_stem(path), path, mpp, _with_coarser(levels), size)
 
 
 def slide_from_arrays(
@@ -260,9 +300,8 @@ def slide_from_arrays(
     Raises
     ------
     UserError
-        If the arrays are not such images.
+        If the arrays are not such images, or `mpp` is not plausible.
     """
-    _check_mpp(mpp)
     arrays = [_as_dask(level) for level in levels]
     for array in arrays:
         if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
@@ -274,11 +313,6 @@ def slide_from_arrays(
     arrays.sort(key=lambda array: array.shape[0] * array.shape[1], reverse=True)
     rgb = [_array_as_rgb(array, name) for array in arrays]
     return Slide(name, None if path is None else Path(path), mpp, _with_coarser(rgb))
-
-
-def _check_mpp(mpp: float | None) -> None:
-    if mpp is not None and not 0 < mpp < math.inf:
-        raise UserError(f"{mpp} µm/px is not a pixel size: give a number above 0, such as 0.25")
 
 
 def _magic(path: Path) -> bytes:
@@ -307,8 +341,8 @@ def _stem(path: Path) -> str:
     return path.stem.removesuffix(".ome")
 
 
-def _read_picture(path: Path, png: bool) -> tuple[list[da.Array], float | None]:
-    """Return the levels of a PNG or JPEG, decoded once, and its µm/px."""
+def _read_picture(path: Path, png: bool) -> tuple[list[da.Array], PixelSize | None]:
+    """Return the levels of a PNG or JPEG, decoded once, and its pixel size."""
     data = path.read_bytes()
     try:
         with warnings.catch_warnings():
@@ -332,8 +366,8 @@ def _read_picture(path: Path, png: bool) -> tuple[list[da.Array], float | None]:
     levels = [_array_as_rgb(_as_dask(pixels), path.name)]
     while max(levels[-1].shape) > _SMALL:
         levels.append(_as_dask(_halved(levels[-1]).compute(scheduler="threads")))
-    mpp = 25400 / dpi[0] if dpi[0] > 0 and math.isclose(*dpi, rel_tol=0.02) else math.nan
-    return levels, float(mpp) if is_plausible(mpp) else None
+    size = PixelSize(*(25400 / float(side) if side > 0 else math.nan for side in dpi))
+    return levels, size if size.is_plausible else None
 
 
 def _as_dask(array: Any) -> da.Array:

@@ -1,21 +1,18 @@
-"""TIFF and its variants (OME-TIFF, SVS, NDPI): stored levels, read lazily, and µm/px."""
+"""TIFF and its variants (OME-TIFF, SVS, NDPI): stored levels, read lazily, and pixel size."""
 
+import itertools
 import logging
 import math
-import os
 import re
-from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal
-from xml.etree import ElementTree
 
 import dask.array as da
 import numpy as np
-import zarr
 from tifffile import COMPRESSION, PHOTOMETRIC, TIFF, TiffFile, TiffFrame, TiffPage, TiffPageSeries
 
 from napari_nucleus.errors import UserError
+from napari_nucleus.slides.pixel_size import PixelSize, stored_size
 from napari_nucleus.slides.pixels import (
     PixelFormat,
     as_rgb,
@@ -40,28 +37,9 @@ _LARGEST_SEGMENT = 3 * 2**28
 _GREY = {PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.MINISBLACK}
 _COLOR = {PHOTOMETRIC.RGB, PHOTOMETRIC.YCBCR}
 
-# Range of µm/px of a microscope. 72 or 96 dots per inch, which programs write by default, would be
-# 353 or 265.
-_PLAUSIBLE = 0.05, 10.0
 
-_MICROMETRES = {
-    "nm": 1e-3,
-    "\N{MICRO SIGN}m": 1.0,
-    "\N{GREEK SMALL LETTER MU}m": 1.0,
-    "\\u00B5m": 1.0,  # as ImageJ writes it
-    "um": 1.0,
-    "micron": 1.0,
-    "microns": 1.0,
-    "mm": 1e3,
-    "cm": 1e4,
-    "m": 1e6,
-    "inch": 25400.0,
-}
-_RESOLUTION_UNITS = {2: "inch", 3: "cm", 4: "mm", 5: "um"}
-
-
-def read_tiff(path: Path) -> tuple[list[da.Array], float | None]:
-    """Return the stored levels of the tissue image and its µm/px.
+def read_tiff(path: Path) -> tuple[list[da.Array], PixelSize | None]:
+    """Return the stored levels of the tissue image and its pixel size.
 
     Of several images in the file, this is the largest one in colour that is not named label,
     macro, map, overview or thumbnail.
@@ -75,8 +53,8 @@ def read_tiff(path: Path) -> tuple[list[da.Array], float | None]:
     -------
     levels : list of (H, W, 3) dask.array.Array of uint8
         RGB, largest first, read when computed.
-    mpp : float or None
-        µm per pixel of the largest level, None if the file has none that is plausible.
+    size : PixelSize or None
+        Pixel size of the largest level, None if the file has none that is plausible.
 
     Raises
     ------
@@ -84,8 +62,7 @@ def read_tiff(path: Path) -> tuple[list[da.Array], float | None]:
         If the file is damaged or truncated, or its image is not one plane of colour or grey.
     """
     try:
-        with ExitStack() as on_error:
-            tif = on_error.enter_context(TiffFile(path))
+        with TiffFile(path) as tif:
             if not tif.series:
                 raise UserError(
                     f"{path.name} is damaged or truncated (no image in it): copy or export it again"
@@ -95,9 +72,7 @@ def read_tiff(path: Path) -> tuple[list[da.Array], float | None]:
                 _read_level(level, path.name)
                 for level in sorted(series.levels, key=_area, reverse=True)
             ]
-            mpp = next((size for size in _pixel_sizes(tif, series) if is_plausible(size)), None)
-            on_error.pop_all()  # the levels are read from the open file
-        return levels, mpp
+            return levels, stored_size(tif, series.keyframe)
     except (UserError, MemoryError):
         raise
     except Exception as error:  # tifffile raises many kinds for damaged files
@@ -195,66 +170,61 @@ def _stored_pixels(page: TiffPage | TiffFrame, format: PixelFormat) -> da.Array:
         )
         sizes = dict(zip(page.axes, page.shape, strict=True), X=_CHUNK, Y=_CHUNK)
         return read_in_place(mapped, tuple(sizes.values()))
-    # Tiles that were never scanned, as slides have, are white.
-    store = page.aszarr(fillvalue=format.white, maxworkers=os.cpu_count())
-    segments = zarr.open_array(store, mode="r")
+    segments = _Segments(page, format.white)
     sizes = dict(zip(page.axes, segments.chunks, strict=True))
     columns = sizes["X"] * max(round(_CHUNK / sizes["X"]), 1)
     rows = sizes["Y"] * max(round(_CHUNK**2 / (columns * sizes["Y"])), 1)
     sizes |= {"X": columns, "Y": rows}
-    return da.from_array(segments, chunks=tuple(sizes.values()), name=False)
+    meta = np.empty((0,) * segments.ndim, segments.dtype)
+    chunks = tuple(sizes.values())
+    return da.from_array(segments, chunks, name=False, asarray=True, fancy=False, meta=meta)
 
 
-def is_plausible(mpp: float) -> bool:
-    """Return whether a µm/px is of a microscope, not of a printer's resolution.
+class _Segments:
+    """Strips or tiles of a page, decoded where they are read.
 
-    Parameters
-    ----------
-    mpp : float
-        µm per pixel.
-
-    Returns
-    -------
-    bool
-        Whether it is between 0.05 and 10.
-
-    Examples
-    --------
-    >>> is_plausible(0.25), is_plausible(25400 / 72)
-    (True, False)
+    tifffile's own Zarr stores fit certain versions of Zarr only.
     """
-    return _PLAUSIBLE[0] <= mpp <= _PLAUSIBLE[1]
 
+    def __init__(self, page: TiffPage | TiffFrame, white: int) -> None:
+        keyframe = page.keyframe
+        self.shape, self.ndim, self.dtype = page.shape, page.ndim, np.dtype(page.dtype)
+        self.chunks = (1,) * (page.ndim - len(page.chunks)) + page.chunks  # a plane per sample
+        self._axes, self._grid, self._white = page.axes, page.chunked, white
+        self._path = page.parent.filehandle.path
+        self._stored = list(zip(page.dataoffsets, page.databytecounts, strict=True))
+        self._decode = keyframe.decode
+        options = {"jpegtables": page.jpegtables, "jpegheader": keyframe.jpegheader}
+        self._options = {key: value for key, value in options.items() if value is not None}
 
-def _pixel_sizes(tif: TiffFile, series: TiffPageSeries) -> Iterator[float]:
-    """Yield the µm/px of the metadata, the most reliable first."""
-    page = series.keyframe
-    if found := re.match(r"Aperio .*\bMPP *= *(\d*\.?\d+)", page.description, re.DOTALL):
-        yield float(found[1])
-    if tif.ome_metadata:
-        yield from _ome_pixel_sizes(tif.ome_metadata, page)
-    unit = _RESOLUTION_UNITS.get(page.resolutionunit)
-    if tif.imagej_metadata:
-        unit = tif.imagej_metadata.get("unit", unit)
-    if unit in _MICROMETRES:
-        x, y = page.get_resolution()
-        if x > 0 and y > 0:
-            yield from _square(_MICROMETRES[unit] / x, _MICROMETRES[unit] / y)
-
-
-def _ome_pixel_sizes(xml: str, page: TiffPage) -> Iterator[float]:
-    size = str(page.imagewidth), str(page.imagelength)
-    for pixels in ElementTree.fromstring(xml).iterfind(".//{*}Pixels"):
-        x, y = (
-            _MICROMETRES.get(pixels.get(f"PhysicalSize{axis}Unit", "um"), math.nan)
-            * float(pixels.get(f"PhysicalSize{axis}", "nan"))
-            for axis in "XY"
+    def __getitem__(self, index: tuple[int | slice, ...]) -> np.ndarray:
+        slices = [i if isinstance(i, slice) else slice(i, i + 1) for i in index]
+        bounds = [axis.indices(size)[:2] for axis, size in zip(slices, self.shape, strict=True)]
+        out = np.full([stop - start for start, stop in bounds], self._white, self.dtype)
+        touched = (
+            range(start // chunk, -(-stop // chunk))
+            for (start, stop), chunk in zip(bounds, self.chunks, strict=True)
         )
-        if (pixels.get("SizeX"), pixels.get("SizeY")) == size:
-            yield from _square(x, y)
+        with open(self._path, "rb") as file:
+            for position in itertools.product(*touched):
+                number = int(np.ravel_multi_index(position, self._grid))
+                offset, size = self._stored[number]
+                if size == 0:  # never scanned, and white
+                    continue
+                file.seek(offset)
+                segment = self._segment(file.read(size), number)
+                target, source = [], []
+                for axis, (start, stop) in enumerate(bounds):
+                    corner = position[axis] * self.chunks[axis]
+                    first, last = max(start, corner), min(stop, corner + segment.shape[axis])
+                    target.append(slice(first - start, last - start))
+                    source.append(slice(first - corner, last - corner))
+                out[tuple(target)] = segment[tuple(source)]
+        return out[tuple(slice(None) if isinstance(i, slice) else 0 for i in index)]
 
-
-def _square(x: float, y: float) -> Iterator[float]:
-    """Yield the size of a pixel that is about square."""
-    if math.isclose(x, y, rel_tol=0.02):
-        yield math.sqrt(x * y)
+    def _segment(self, data: bytes, number: int) -> np.ndarray:
+        """Decode a strip or tile, with the axes of the page."""
+        (segment,) = self._decode(data, number, **self._options)[0]
+        if "S" not in self._axes:
+            return segment[..., 0]
+        return np.moveaxis(segment, -1, 0) if self._axes[0] == "S" else segment
