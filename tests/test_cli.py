@@ -142,7 +142,7 @@ def test_image_without_nuclei_is_no_mistake(tmp_path: Path, weights: Path) -> No
     ("arguments", "message"),
     [
         (["--model", "{weights}"], "The µm/px of colon is unknown"),
-        (["--model", "{weights}", "--mpp", "-1"], "is not a pixel size"),
+        (["--model", "{weights}", "--mpp", "-1"], "not a plausible pixel size"),
         (["--model", "nobody", "--mpp", "1"], "Unknown weights 'nobody'"),
         (["--model", "old.pth", "--mpp", "1"], "is a pickled file"),
         (["--model", "{image}", "--mpp", "1"], "is damaged or no safetensors file"),

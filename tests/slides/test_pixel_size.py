@@ -23,13 +23,8 @@ _OME = (
 
 
 def stored(path: Path, description: str, **options: Any) -> Path:
-    options = {
-        "photometric": "rgb",
-        "metadata": None,
-        "description": description.encode(),
-        **options,
-    }
-    tifffile.imwrite(path, PIXELS, **options)
+    text = description.encode()
+    tifffile.imwrite(path, PIXELS, photometric="rgb", metadata=None, description=text, **options)
     return path
 
 
@@ -122,9 +117,7 @@ def test_units_of_length(tmp_path: Path, size: str, unit: str) -> None:
     assert open_slide(ome(tmp_path / "a.ome.tif", size, size, unit)).mpp == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize(
-    "unit", ["micrometer", "micrometre", "micrometers", "Micron", "um", "MICRON"]
-)
+@pytest.mark.parametrize("unit", ["micrometer", "micrometre", "Micrometers", "MICRON", "um"])
 def test_units_of_imagej(tmp_path: Path, unit: str) -> None:
     tifffile.imwrite(
         tmp_path / "a.tif", PIXELS, imagej=True, resolution=(2, 2), metadata={"unit": unit}

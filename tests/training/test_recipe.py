@@ -80,6 +80,8 @@ def test_recipe_that_extends_itself_is_told(tmp_path: Path) -> None:
         ("augment = 'all'", "augment = 'all': Input should be 'none', 'basic'"),
         ("types = ['a', 3]", "types.1 = 3"),
         ("patch = = 3", "cannot be read as a recipe"),
+        ("mpp = 250", r"250 µm/px is not a plausible pixel size"),
+        ("[data.tnbc]\nmpp = 250", r"250 µm/px is not a plausible pixel size"),
         ("phases = []", "phases = \\[\\]: Tuple should have at least 1 item"),
         ("[[phases]]\nepoch = 3", "phases.0 has no key 'epoch': did you mean 'epochs'"),
         ("[[phases]]\n[[phases]]\nlr = -1", "phases.1.lr = -1: Input should be greater than 0"),

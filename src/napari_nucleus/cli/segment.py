@@ -42,7 +42,7 @@ def segment(
     ] = None,
     mpp: Annotated[
         float | None,
-        typer.Option(metavar="µM", help="µm per pixel, where the file does not tell or is wrong."),
+        typer.Option(metavar="µM", help="µm per pixel, if the file has none or a wrong one."),
     ] = None,
     device: Device = None,
     json: Json = False,

@@ -4,11 +4,11 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, InstanceOf
+from pydantic import AfterValidator, ConfigDict, Field, InstanceOf
 from pydantic.dataclasses import dataclass
 
 from napari_nucleus.datasets.sample import Sample
-from napari_nucleus.slides import Slide
+from napari_nucleus.slides import Slide, check_mpp
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -44,7 +44,7 @@ class Source:
     path: Path
     format: str = "auto"
     parts: tuple[str, ...] = ()
-    mpp: Annotated[float, Field(gt=0)] | Literal["nuclei"] | None = None
+    mpp: Annotated[float, AfterValidator(check_mpp)] | Literal["nuclei"] | None = None
     holdout: tuple[str, ...] = ()
     types: dict[str, str] = Field(default_factory=dict)
     labels: str = "labels"

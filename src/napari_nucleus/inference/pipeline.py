@@ -17,7 +17,7 @@ from napari_nucleus.models.checkpoints import load_checkpoint
 from napari_nucleus.models.devices import pick_device
 from napari_nucleus.nucleus_types import UNTYPED, type_colors
 from napari_nucleus.results import Result, ResultWriter
-from napari_nucleus.slides import Slide, open_slide, slide_from_arrays
+from napari_nucleus.slides import Slide, check_mpp, open_slide, slide_from_arrays
 from napari_nucleus.slides.tiles import Box, Grid, Tile, map_stride
 from napari_nucleus.steps import at_once
 from napari_nucleus.weights.store import DEFAULT_MODEL
@@ -117,12 +117,7 @@ def segment_steps(
     """
     started = time.perf_counter()
     slide = image if isinstance(image, Slide) else open_slide(image, mpp)
-    resolution = mpp or slide.mpp
-    if resolution is None:
-        raise UserError(
-            f"The µm/px of {slide.name} is unknown: give it "
-            "(about 0.25 for a 40x scan, 0.5 for 20x)."
-        )
+    resolution = slide.require_mpp() if mpp is None else check_mpp(mpp)
     network = model if isinstance(model, NucleusModel) else load_checkpoint(model)
     chosen = pick_device(device)
     network = network.eval().to(chosen).to(memory_format=torch.channels_last)

@@ -8,12 +8,13 @@ from inspect import signature
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
 from napari_nucleus.datasets import Source
 from napari_nucleus.errors import UserError
 from napari_nucleus.measure import DEFAULT_MPP
+from napari_nucleus.slides import check_mpp
 
 T = TypeVar("T")
 Count = Annotated[int, Field(gt=0)]
@@ -66,7 +67,7 @@ class Recipe:
     types : tuple of str or None
         Names of the nucleus types; empty learns segmentation only, None takes all that the data
         annotate.
-    mpp : Positive
+    mpp : float
         Micrometres per pixel that the network is trained at.
     patch : Count
         Side of a patch in pixels.
@@ -123,7 +124,7 @@ class Recipe:
     model: str = "histonext_atto"
     options: dict[str, Any] = field(default_factory=dict)
     types: tuple[str, ...] | None = None
-    mpp: Positive = DEFAULT_MPP
+    mpp: Annotated[float, AfterValidator(check_mpp)] = DEFAULT_MPP
     patch: Count = 192
     augment: Literal[
         "none", "basic", "moderate", "strong", "full", "msanet", "eunet3plus", "any_lab"
