@@ -187,8 +187,9 @@ def _convert(
     if format.alpha is not None:
         color = _over_white(color, samples[..., colors : colors + 1], format.alpha)
     if format.ycbcr:
-        image = Image.fromarray(np.ascontiguousarray(color), "YCbCr").convert("RGB")
-        return np.where((color == 255).all(axis=2, keepdims=True), np.uint8(255), image)
+        image = Image.fromarray(np.ascontiguousarray(color), "YCbCr")
+        missing = (color == 255).all(axis=2, keepdims=True)
+        return np.where(missing, np.uint8(255), np.asarray(image.convert("RGB")))
     return np.ascontiguousarray(np.broadcast_to(color, (*color.shape[:2], 3)))
 
 

@@ -188,6 +188,7 @@ class _Segments:
 
     def __init__(self, page: TiffPage | TiffFrame, white: int) -> None:
         keyframe = page.keyframe
+        assert keyframe is not None  # only an empty frame has none
         self.shape, self.ndim, self.dtype = page.shape, page.ndim, np.dtype(page.dtype)
         self.chunks = (1,) * (page.ndim - len(page.chunks)) + page.chunks  # a plane per sample
         self._axes, self._grid, self._white = page.axes, page.chunked, white
@@ -224,7 +225,9 @@ class _Segments:
 
     def _segment(self, data: bytes, number: int) -> np.ndarray:
         """Decode a strip or tile, with the axes of the page."""
-        (segment,) = self._decode(data, number, **self._options)[0]
+        volume = self._decode(data, number, **self._options)[0]
+        assert volume is not None  # only for missing data
+        segment = volume[0]
         if "S" not in self._axes:
             return segment[..., 0]
         return np.moveaxis(segment, -1, 0) if self._axes[0] == "S" else segment
