@@ -122,7 +122,7 @@ def experiment(
         _print("the rest", before, after)
         if other:
             _print("other tissue", score(options.model, other), score(made.checkpoint, other))
-        print(f"  old sample: agreement {made.old:.3f}", flush=True)
+        print(f"  agreement with the original model: {made.agreement:.3f}", flush=True)
     return before["pq"], after["pq"]
 
 

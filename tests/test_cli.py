@@ -20,7 +20,7 @@ from napari_nucleus.weights import store
 from napari_nucleus.weights.store import read_card
 from tests.tissue import TYPES, Decoder, Tissue, tissue, write_dataset
 
-COMMANDS = ("segment", "export", "evaluate", "train", "models")
+COMMANDS = ("segment", "export", "evaluate", "train", "retrain", "models")
 
 
 def run(*arguments: object) -> Result:

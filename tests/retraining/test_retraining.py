@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import platformdirs
 import pytest
 import torch
 from PIL import Image
@@ -16,7 +15,7 @@ from safetensors.torch import load_file
 from napari_nucleus.datasets import Sample
 from napari_nucleus.edits import annotations
 from napari_nucleus.errors import UserError
-from napari_nucleus.models import NucleusModel, create_model, registry
+from napari_nucleus.models import NucleusModel, create_model
 from napari_nucleus.models.checkpoints import load_checkpoint, save_checkpoint
 from napari_nucleus.nucleus_types import UNKNOWN
 from napari_nucleus.results import open_result
@@ -29,43 +28,13 @@ from napari_nucleus.retraining import (
     read_job,
     use_model,
 )
-from napari_nucleus.retraining import (
-    comparison as judgement,
-)
 from napari_nucleus.retraining.comparison import agreement, take_picture
-from napari_nucleus.retraining.data import Material, check, hold_out, read_material
+from napari_nucleus.retraining.data import TrainingData, check, hold_out, read_training_data
 from napari_nucleus.retraining.loop import retrain, retrain_steps
 from napari_nucleus.retraining.new_types import with_types
 from tests.edits.folder import open_session, picture, squares, write_result
 from tests.tissue import TYPES, tissue, write_dataset
 from tests.training.tiny import Tiny
-
-
-@pytest.fixture(autouse=True)
-def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And a small picture of tissue, and a home of its own."""
-    for kind in ("data", "cache"):
-        monkeypatch.setattr(platformdirs, f"user_{kind}_path", lambda *_: tmp_path / "home")
-    monkeypatch.setitem(registry._BUILDERS, "tiny", Tiny)
-    monkeypatch.setattr(judgement, "colon", lambda: picture(96, 96, 0.5))
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    images = {name: tissue(160, 160, seed, 3e-3) for seed, name in enumerate("abcd")}
-    return write_dataset(tmp_path / "made", images)
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Path:
-    """An untrained model."""
-    torch.manual_seed(3)
-    model = create_model("tiny", TYPES)
-    model.mpp = 0.5
-    model.instances = {"np_threshold": 0.45}
-    model.card = {"licence": "CC0"}
-    save_checkpoint(tmp_path / "start.safetensors", model)
-    return tmp_path / "start.safetensors"
 
 
 @pytest.fixture
@@ -95,8 +64,8 @@ def test_made_model_tells_where_it_comes_from(job: Retraining, tmp_path: Path) -
     made = retrain(replace(job, epochs=1), tmp_path / "out")
     assert made.checkpoint == tmp_path / "out" / "best.safetensors"
     assert made.before.keys() >= {"pq", "aji"}
-    assert made.old is not None
-    assert 0 <= made.old <= 1
+    assert made.agreement is not None
+    assert 0 <= made.agreement <= 1
     model = load_checkpoint(made.checkpoint)
     assert (model.name, model.types, model.mpp) == ("tiny", TYPES, 0.5)
     assert model.instances == {"np_threshold": 0.45}  # too little is held out to fit others
@@ -121,7 +90,7 @@ def test_broken_run_goes_on_without_its_data(job: Retraining, tmp_path: Path) ->
     found = read_job(tmp_path / "broken")
     assert found == job
     made = retrain(found, tmp_path / "broken", resume=True)
-    assert (made.before, made.after, made.old) == (whole.before, whole.after, whole.old)
+    assert (made.before, made.after, made.agreement) == (whole.before, whole.after, whole.agreement)
     one, other = (load_file(of.checkpoint) for of in (whole, made))
     assert all(torch.equal(one[key], other[key]) for key in one)
 
@@ -280,8 +249,8 @@ def test_the_only_region_is_parted() -> None:
     ("training", "validation", "options", "line"),
     [
         ((30, [1, 2]), (10, [1]), {}, "40 nuclei are annotated: review more regions, until"),
-        ((60, [1, 2]), (0, [1]), {}, "No nucleus is left to judge by: review another region"),
-        ((0, [1, 2]), (60, [1]), {}, "No nucleus is left to learn from: review another region"),
+        ((60, [1, 2]), (0, [1]), {}, "No nucleus is left for validation: review another region"),
+        ((0, [1, 2]), (60, [1]), {}, "No nucleus is left for training: review another region"),
         ((60, [1]), (10, [1]), {}, "All nuclei to learn from are dark: review some of other"),
         ((60, [1]), (10, [2]), {"train": "types"}, "All nuclei to learn from are dark"),
         ((60, None), (10, None), {"train": "types"}, "No nucleus has a class"),
@@ -292,7 +261,7 @@ def test_the_only_region_is_parted() -> None:
 def test_what_is_missing_is_said_before_it_starts(
     training: tuple, validation: tuple, options: dict, line: str
 ) -> None:
-    material = Material([sample("a", *training)], [sample("b", *validation)])
+    material = TrainingData([sample("a", *training)], [sample("b", *validation)])
     with pytest.raises(UserError, match=line):
         check(material, **{"types": TYPES, "known": TYPES, "train": "decoder", **options})
 
@@ -302,7 +271,7 @@ def test_what_is_missing_is_said_before_it_starts(
 )
 def test_what_can_be_learned_passes(types: tuple[str, ...], kinds: list[int] | None) -> None:
     """Outlines alone, where no nucleus has a class, and a model that knows one class only."""
-    material = Material([sample("a", 60, kinds)], [sample("b", 10, kinds)])
+    material = TrainingData([sample("a", 60, kinds)], [sample("b", 10, kinds)])
     check(material, types, TYPES, "decoder")
 
 
@@ -326,7 +295,7 @@ def test_data_of_all_kinds_go_together(result: Path, data: Path, tmp_path: Path)
     pixels = picture(160, 240)
     Image.fromarray(pixels.read(0, 0, 240, 160)).save(tmp_path / "export" / "b.png")
     Image.new("L", (8, 8)).save(tmp_path / "export" / "other.png")
-    found = read_material(
+    found = read_training_data(
         (result, data, tmp_path / "export" / "b.geojson"), TYPES, 0.5, {result: pixels}
     )
     named = {(one.dataset, one.name) for one in (*found.training, *found.validation)}
@@ -339,32 +308,32 @@ def test_data_of_all_kinds_go_together(result: Path, data: Path, tmp_path: Path)
 
 def test_sets_of_one_name_are_told_apart(data: Path, tmp_path: Path) -> None:
     other = write_dataset(tmp_path / "deeper" / "made", {"a": tissue(80, 80, 7, 2e-3)})
-    found = read_material((data, other), TYPES, 0.25)
+    found = read_training_data((data, other), TYPES, 0.25)
     named = {(one.dataset, one.name) for one in (*found.training, *found.validation)}
     assert named == {*(("made", name) for name in "abcd"), ("made (2)", "a")}
 
 
 def test_result_without_reviewed_region_is_told(result: Path) -> None:
     with pytest.raises(UserError, match=r"slide\.nucleus has no reviewed region: mark one"):
-        read_material((result,), TYPES, 0.5)
+        read_training_data((result,), TYPES, 0.5)
     with pytest.raises(UserError, match="nothing to learn from: add results"):
-        read_material((), TYPES, 0.5)
+        read_training_data((), TYPES, 0.5)
 
 
 def test_material_is_kept_to_the_last_pixel(data: Path, tmp_path: Path) -> None:
-    found = read_material((data,), TYPES, 0.4)
+    found = read_training_data((data,), TYPES, 0.4)
     ignored = np.zeros(found.training[0].labels.shape, bool)
     ignored[3, 4] = True
     found.training[0] = replace(found.training[0], ignored=ignored)
     found.save(tmp_path / "samples.npz")
-    again = Material.load(tmp_path / "samples.npz")
+    again = TrainingData.load(tmp_path / "samples.npz")
     for part in ("training", "validation"):
         for one, other in zip(getattr(found, part), getattr(again, part), strict=True):
             for key, value in vars(one).items():
                 np.testing.assert_array_equal(value, getattr(other, key))
     (tmp_path / "samples.npz").write_bytes(b"half of it")
     with pytest.raises(UserError, match="the run cannot go on"):
-        Material.load(tmp_path / "samples.npz")
+        TrainingData.load(tmp_path / "samples.npz")
 
 
 def test_material_is_not_unpickled(tmp_path: Path) -> None:
@@ -459,7 +428,7 @@ def test_fitted_parameters_are_kept_where_the_held_out_part_is_no_worse_for_them
     made = retrain(replace(job, epochs=1), tmp_path / "out")
     assert load_checkpoint(made.checkpoint).instances == {"np_threshold": kept}
     assert (made.after["pq"] == 0.9) == better
-    held_out = {one.name for one in read_material(job.data, TYPES, 0.5).validation}
+    held_out = {one.name for one in read_training_data(job.data, TYPES, 0.5).validation}
     assert len(fitted_on) == 3
     assert not held_out & set(fitted_on)
 

@@ -1,9 +1,9 @@
 """The command line: every job without a window."""
 
-from napari_nucleus.cli import evaluate, export, models, segment, train
+from napari_nucleus.cli import evaluate, export, models, retrain, segment, train
 from napari_nucleus.cli.app import app
 
-for _command in (segment, export, evaluate, train, models):
+for _command in (segment, export, evaluate, train, retrain, models):
     _command.register(app)
 
 __all__ = ["app"]

@@ -3,7 +3,7 @@
 What to do is told here; `loop` does it, with torch.
 """
 
-from napari_nucleus.retraining.config import EPOCHS, LEARNING_RATES, Retraining
+from napari_nucleus.retraining.config import EPOCHS, LEARNING_RATES, Retraining, parse_types
 from napari_nucleus.retraining.runs import interrupted_run, new_run, read_job, use_model
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Retraining",
     "interrupted_run",
     "new_run",
+    "parse_types",
     "read_job",
     "use_model",
 ]

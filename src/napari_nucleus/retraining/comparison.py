@@ -44,13 +44,13 @@ def take_picture(model: NucleusModel, samples: Sequence[Sample]) -> Picture:
     return Picture(image, sample.labels[middle], find_nuclei(model, image))
 
 
-def old_sample(mpp: float) -> np.ndarray:
-    """Return the tissue on which a model is compared with the one that it was made from.
+def reference_image(mpp: float) -> np.ndarray:
+    """Return the image on which a fine-tuned model is compared with the original one.
 
-    The weights come without their training images, so these can be neither replayed nor scored on
-    again. What can be told of tissue that a retraining did not see is how much a model changes
-    there: `agreement` on `examples.colon`. That measures drift, not truth: 1 is a model that sees
-    this tissue as before, and what is lost from 1 is mostly, but not always, a loss.
+    The images that a model was trained on do not come with its weights, so it can neither be
+    trained nor scored on them again. The `agreement` of both models on this image, which is not in
+    the training data, measures how much the new one has changed; it has no annotation to tell
+    whether for better or worse.
 
     Parameters
     ----------
@@ -59,8 +59,8 @@ def old_sample(mpp: float) -> np.ndarray:
 
     Returns
     -------
-    ndarray
-        Uint8 (H, W, 3).
+    (H, W, 3) ndarray of uint8
+        `slides.examples.colon`.
     """
     slide = colon()
     assert slide.mpp is not None

@@ -95,3 +95,25 @@ class Retraining:
             epoch=max(_EPOCH, tiles),
             phases=(phase,),
         )
+
+
+def parse_types(text: str) -> tuple[str, ...]:
+    """Return the type names in a list with commas, each once.
+
+    Parameters
+    ----------
+    text : str
+        The list; empty for segmentation only.
+
+    Returns
+    -------
+    tuple of str
+        The names.
+
+    Examples
+    --------
+    >>> parse_types("tumour, stroma,tumour")
+    ('tumour', 'stroma')
+    """
+    names = (name.strip() for name in text.split(","))
+    return tuple(dict.fromkeys(filter(None, names)))

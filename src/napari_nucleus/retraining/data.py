@@ -1,4 +1,4 @@
-"""What is learned from in a retraining, and what is kept apart to judge it by."""
+"""The training and validation set of a retraining."""
 
 import json
 import math
@@ -27,7 +27,7 @@ _ARRAYS = ("image", "labels", "types", "doubtful", "ignored")
 
 
 @dataclass(frozen=True)
-class Material:
+class TrainingData:
     """Annotated regions at the model's µm/px.
 
     Attributes
@@ -35,7 +35,7 @@ class Material:
     training : list of Sample
         What is learned from.
     validation : list of Sample
-        Held out.
+        What is held out.
     """
 
     training: list[Sample]
@@ -62,7 +62,7 @@ class Material:
             np.savez_compressed(file, about=json.dumps(about), **arrays)
 
     @classmethod
-    def load(cls, path: Path) -> "Material":
+    def load(cls, path: Path) -> "TrainingData":
         """Read what `save` wrote.
 
         Raises
@@ -91,12 +91,12 @@ def _arrays(file: Mapping[str, np.ndarray], prefix: str) -> dict[str, Any]:
     return {key: file[prefix + key] for key in _ARRAYS if prefix + key in file}
 
 
-def read_material(
+def read_training_data(
     data: Sequence[Path],
     types: Sequence[str],
     mpp: float,
     images: Mapping[Path, Slide] | None = None,
-) -> Material:
+) -> TrainingData:
     """Read annotated regions, and hold some out.
 
     Whole regions are held out, about a fifth of them, of middling numbers of nuclei; if there is
@@ -145,26 +145,26 @@ def _names(data: Sequence[Path]) -> list[str]:
     return names
 
 
-def hold_out(samples: list[Sample]) -> Material:
-    """Part regions into those to learn from and those to judge by."""
+def hold_out(samples: list[Sample]) -> TrainingData:
+    """Split regions into training and validation set."""
     if len(samples) == 1:
         first, last = _cut(samples[0])
-        return Material([first], [last])
+        return TrainingData([first], [last])
     by_nuclei = sorted(samples, key=lambda sample: len(_nuclei(sample)))
     kept = max(round(_SHARE * len(samples)), 1)
     middles = {math.ceil((i + 0.5) * len(samples) / kept) - 1 for i in range(kept)}
-    return Material(
+    return TrainingData(
         [sample for i, sample in enumerate(by_nuclei) if i not in middles],
         [by_nuclei[i] for i in sorted(middles)],
     )
 
 
-def check(material: Material, types: Sequence[str], known: Sequence[str], train: str) -> None:
-    """Make sure that something can be learned.
+def check(data: TrainingData, types: Sequence[str], known: Sequence[str], train: str) -> None:
+    """Check that the data suffice for training.
 
     Parameters
     ----------
-    material : Material
+    data : TrainingData
         What there is.
     types : sequence of str
         Names of the types to be learned.
@@ -178,16 +178,16 @@ def check(material: Material, types: Sequence[str], known: Sequence[str], train:
     UserError
         If nuclei are too few, of one type only, or lack a new type, or none is left for validation.
     """
-    every = [*material.training, *material.validation]
+    every = [*data.training, *data.validation]
     count = sum(len(_nuclei(sample)) for sample in every)
     if count < FEWEST:
         raise UserError(
             f"{count} nuclei are annotated: review more regions, until there are {FEWEST}."
         )
-    for samples, what in ((material.training, "learn from"), (material.validation, "judge by")):
+    for samples, what in ((data.training, "training"), (data.validation, "validation")):
         if not any(len(_nuclei(sample)) for sample in samples):
-            raise UserError(f"No nucleus is left to {what}: review another region that has some.")
-    _check_types(material.training, types, known, train)
+            raise UserError(f"No nucleus is left for {what}: review another region that has some.")
+    _check_types(data.training, types, known, train)
 
 
 def _check_types(

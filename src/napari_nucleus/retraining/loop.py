@@ -21,12 +21,18 @@ from napari_nucleus.retraining.comparison import (
     Picture,
     agreement,
     find_nuclei,
-    old_sample,
     overall,
+    reference_image,
     take_picture,
 )
 from napari_nucleus.retraining.config import PATCH, Retraining
-from napari_nucleus.retraining.data import Material, check, count_shaped, knows_types, read_material
+from napari_nucleus.retraining.data import (
+    TrainingData,
+    check,
+    count_shaped,
+    knows_types,
+    read_training_data,
+)
 from napari_nucleus.retraining.new_types import freeze_types, type_branch, with_types
 from napari_nucleus.retraining.runs import SAMPLES, alone, forget_state, save_job
 from napari_nucleus.slides import Slide
@@ -84,15 +90,15 @@ class Retrained:
         The best model so far, by the score of the held-out part.
     before, after : dict of str to float
         Scores of the held-out part (`overall`), of the model to start from and of this one.
-    old : float or None
-        How much the two agree on tissue that was not trained on (`old_sample`), from 0 to 1; None
-        where the retraining did not come to its end.
+    agreement : float or None
+        Panoptic quality of its nuclei in the `reference_image`, with those of the model to start
+        from taken as the truth: 1 is unchanged. None if training was not completed.
     """
 
     checkpoint: Path
     before: dict[str, float]
     after: dict[str, float]
-    old: float | None
+    agreement: float | None
 
     @classmethod
     def read(cls, out: Path) -> Self | None:
@@ -108,7 +114,7 @@ class Retrained:
             return None
         card = read_card(path)["card"]
         before, after = overall(card["scores_before"]), overall(card["scores"])
-        return cls(path, before, after, card.get("old_sample"))
+        return cls(path, before, after, card.get("agreement"))
 
 
 def retrain_steps(
@@ -152,7 +158,7 @@ def retrain_steps(
     Raises
     ------
     UserError
-        If the model or the data cannot be used, something is missing (`material.check`), `out`
+        If the model or the data cannot be used, something is missing (`data.check`), `out`
         holds another run, the loss stops being a number, or something cannot be written.
     """
     out = Path(out)
@@ -168,36 +174,36 @@ def retrain_steps(
             "classes only."
         )
     if resume:
-        material = Material.load(out / SAMPLES)
+        data = TrainingData.load(out / SAMPLES)
     else:
-        material = read_material(job.data, types, start.mpp, images)
-        check(material, types, start.types, job.train)
+        data = read_training_data(job.data, types, start.mpp, images)
+        check(data, types, start.types, job.train)
     with alone(out):
         if not resume:
-            material.save(out / SAMPLES)
+            data.save(out / SAMPLES)
             save_job(job, out)
         model.to(fabric.device)
-        if not knows_types(material.training):
+        if not knows_types(data.training):
             freeze_types(model)
-        recipe = job.recipe(model, count_tiles(material.training, PATCH))
-        before = validate(model, material.validation)
-        yield Update(scores=overall(before), picture=take_picture(model, material.validation))
+        recipe = job.recipe(model, count_tiles(data.training, PATCH))
+        before = validate(model, data.validation)
+        yield Update(scores=overall(before), picture=take_picture(model, data.validation))
         run = Run(
             fabric,
             recipe,
             folder,
-            Patches(recipe, material.training, _sources(material), fabric),
+            Patches(recipe, data.training, _sources(data), fabric),
             plan(recipe, recipe.epoch, fabric.world_size),
-            material.validation,
+            data.validation,
             model,
-            _about(job, start, recipe, material, before),
+            _about(job, start, recipe, data, before),
             fresh,
         )
         if resume:
             run.restore()
-        with closing(_train(run, material.validation)) as steps:
+        with closing(_train(run, data.validation)) as steps:
             yield from steps
-        yield from _finish(folder, start.to(fabric.device), material)
+        yield from _finish(folder, start.to(fabric.device), data)
     made = Retrained.read(out)
     assert made is not None
     return made
@@ -210,7 +216,7 @@ def _about(
     job: Retraining,
     start: NucleusModel,
     recipe: Recipe,
-    material: Material,
+    data: TrainingData,
     before: dict[str, Any],
 ) -> dict[str, Any]:
     """Return what the card of the new model says besides its scores."""
@@ -218,7 +224,7 @@ def _about(
         **{key: start.card[key] for key in ("licence", "credit") if key in start.card},
         "started from": f"{job.model} ({start.sha256[:16]})",
         "version": version("napari-nucleus"),
-        "data": count_images(material.training, material.validation),
+        "data": count_images(data.training, data.validation),
         "recipe": asdict(recipe),
         "scores_before": before,
     }
@@ -238,27 +244,27 @@ def _train(run: Run, validation: Sequence[Sample]) -> Generator[Update]:
             began = perf_counter()
 
 
-def _finish(folder: RunFolder, start: NucleusModel, material: Material) -> Generator[Update]:
-    """Fit the best model's post-processing, and compare it on old tissue."""
+def _finish(folder: RunFolder, start: NucleusModel, data: TrainingData) -> Generator[Update]:
+    """Fit the best model's constants, and compare it on old tissue."""
     chosen = load_checkpoint(folder.best).to(next(start.parameters()).device)
-    yield from _fit(chosen, material)
+    yield from _fit(chosen, data)
     yield Update()
-    image = old_sample(chosen.mpp)
+    image = reference_image(chosen.mpp)
     seen = find_nuclei(start, image)
     yield Update()
-    chosen.card["old_sample"] = agreement(seen, find_nuclei(chosen, image))
+    chosen.card["agreement"] = agreement(seen, find_nuclei(chosen, image))
     save_checkpoint(folder.best, chosen)
     draw_curves(folder.log, folder.curves)
     forget_state(folder.path)
 
 
-def _fit(model: NucleusModel, material: Material) -> Generator[Update]:
-    """Take post-processing parameters fitted to the training images, if validation is no worse.
+def _fit(model: NucleusModel, data: TrainingData) -> Generator[Update]:
+    """Take constants that fit what was learned from, if the held-out part is no worse for them.
 
     They are few, and a model that is half the old one has learned hardly anything by heart.
     """
     samples, pixels = [], 0
-    for sample in material.training:
+    for sample in data.training:
         if pixels < _FIT_PIXELS:
             samples.append(sample)
             pixels += sample.labels.size
@@ -269,16 +275,16 @@ def _fit(model: NucleusModel, material: Material) -> Generator[Update]:
         fitted = best
         yield Update()
     model.instances = fitted
-    scores = validate(model, material.validation)
+    scores = validate(model, data.validation)
     if overall(scores)["pq"] >= overall(model.card["scores"])["pq"]:
         model.card["scores"] = scores
     else:
         model.instances = own
 
 
-def _sources(material: Material) -> list[Source]:
+def _sources(data: TrainingData) -> list[Source]:
     """Return where patches come from, as often as there is tissue."""
     areas: Counter[str] = Counter()
-    for sample in material.training:
+    for sample in data.training:
         areas[sample.dataset] += sample.labels.size
     return [Source(path=Path(name), share=area) for name, area in areas.items()]

@@ -161,7 +161,7 @@ class Recipe:
             As `load_recipe`.
         """
         options = {**self.data.get(path.name, {}), "path": path}
-        return _checked(Source, options, f"[data.{path.name}]")
+        return checked(Source, options, f"[data.{path.name}]")
 
 
 def load_recipe(path: Path, **defaults: Any) -> Recipe:
@@ -181,7 +181,7 @@ def load_recipe(path: Path, **defaults: Any) -> Recipe:
         If it is no TOML, or a key is unknown (the message names the nearest right one), or a value
         is of the wrong kind or out of range.
     """
-    recipe = _checked(Recipe, {**defaults, **_read(path, ())}, str(path))
+    recipe = checked(Recipe, {**defaults, **_read(path, ())}, str(path))
     for name in recipe.data:
         recipe.source(Path(name))
     return recipe
@@ -213,9 +213,26 @@ def _merged(base: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
-def _checked(kind: type[T], values: dict[str, Any], where: str) -> T:
+def checked(settings: type[T], values: dict[str, Any], where: str) -> T:
+    """Create settings from values that a user has given.
+
+    Parameters
+    ----------
+    settings : type
+        `Recipe`, `Source` or another dataclass that checks its values.
+    values : dict of str to Any
+        Name of an attribute to its value.
+    where : str
+        What the message begins with.
+
+    Raises
+    ------
+    UserError
+        If a name is unknown (the message suggests the nearest one), or a value has the wrong type
+        or is out of range.
+    """
     try:
-        return kind(**values)
+        return settings(**values)
     except ValidationError as error:
         first = error.errors()[0]
         *table, wrong = first["loc"]
@@ -223,8 +240,8 @@ def _checked(kind: type[T], values: dict[str, Any], where: str) -> T:
         if first["type"] != "unexpected_keyword_argument":
             path = ".".join(map(str, first["loc"]))
             raise UserError(f"{where}: {path} = {first['input']!r}: {first['msg']}.") from None
-        keys = signature(Phase if table else kind).parameters
-        known = [key for key in keys if key != "path"] + ["extends"] * (kind is Recipe)
+        keys = signature(Phase if table else settings).parameters
+        known = [key for key in keys if key != "path"] + ["extends"] * (settings is Recipe)
         near = get_close_matches(str(wrong), known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}."
         raise UserError(f"{place} has no key {wrong!r}: {hint}") from None

@@ -45,7 +45,7 @@ class RunFolder:
     Raises
     ------
     UserError
-        If there is no run to resume, or there is one that would be overwritten.
+        If there is no run to resume, or a run or model that would be overwritten.
     """
 
     def __init__(self, path: Path, resume: bool, writes: bool = True) -> None:
@@ -59,6 +59,8 @@ class RunFolder:
             raise UserError(f"{path} holds no run to resume: leave --resume out.")
         if not resume and self.state.exists():
             raise UserError(f"{path} holds a run: add --resume to go on, or choose another folder.")
+        if not resume and (self.best.exists() or self.last.exists()):
+            raise UserError(f"{path} already contains a model: choose another folder.")
         self._continues = resume
         self._writes = writes
 

@@ -194,14 +194,14 @@ def test_cancel_stops_within_a_step(
 def test_cancel_does_not_wait_for_what_is_only_read(
     widget: TrainWidget, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read, gate = loop.read_material, Gate()
+    read, gate = loop.read_training_data, Gate()
     gate.shut.set()
 
     def read_slowly(*arguments: Any) -> Any:
         gate.pass_through()
         return read(*arguments)
 
-    monkeypatch.setattr(loop, "read_material", read_slowly)
+    monkeypatch.setattr(loop, "read_training_data", read_slowly)
     widget.train_button.click()
     assert widget._job is not None
     job = widget._job

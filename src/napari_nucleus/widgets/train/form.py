@@ -18,7 +18,7 @@ from qtpy.QtWidgets import (
 
 from napari_nucleus.datasets import Source, find_types
 from napari_nucleus.errors import UserError
-from napari_nucleus.retraining import EPOCHS, LEARNING_RATES, Retraining
+from napari_nucleus.retraining import EPOCHS, LEARNING_RATES, Retraining, parse_types
 from napari_nucleus.weights.store import find_checkpoint, read_card
 from napari_nucleus.widgets.shared.background import Failure, in_background
 from napari_nucleus.widgets.shared.choices import ModelChoice, shrinkable
@@ -74,11 +74,10 @@ class TrainingForm(QWidget):
         model = self.model.checkpoint
         if model is None:
             raise UserError("No model selected: choose one, or load weights from a file.")
-        names = (name.strip() for name in self.types.text().split(","))
         return Retraining(
             data=self.data.paths,
             model=model,
-            types=tuple(dict.fromkeys(filter(None, names))),
+            types=parse_types(self.types.text()),
             train=self.part.currentData(),
             epochs=self.epochs.value(),
             lr=self.lr.value(),

@@ -77,10 +77,10 @@ def score_table(model: "Retrained") -> str:
                 f"<tr><td>{name}</td><td>{before:.3f}</td><td>→</td>"
                 f"<td><b>{after:.3f}</b></td><td>{after - before:+.3f}</td></tr>"
             )
-    if model.old is not None:
+    if model.agreement is not None:
         rows.append(
             "<tr><td>Agreement with the<br>original model (PQ)</td>"
-            f"<td>1.000</td><td>→</td><td><b>{model.old:.3f}</b></td>"
-            f"<td>{model.old - 1:+.3f}</td></tr>"
+            f"<td>1.000</td><td>→</td><td><b>{model.agreement:.3f}</b></td>"
+            f"<td>{model.agreement - 1:+.3f}</td></tr>"
         )
     return f'<table cellspacing="2">{"".join(rows)}</table>'
