@@ -117,7 +117,7 @@ def experiment(
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         count = sum(len(sample.types) - 1 for sample in corrected)
         print(f"{name}: {count} nuclei corrected; {wall:.0f} s, {cpu:.0f} s of processor time")
-        _print("held out of what is corrected", made.before, made.after)
+        _print("validation regions", made.before, made.after)
         before, after = score(options.model, rest), score(made.checkpoint, rest)
         _print("the rest", before, after)
         if other:

@@ -211,7 +211,9 @@ def test_evaluate_draws_and_lists_images(tmp_path: Path, weights: Path) -> None:
     assert Image.open(figure).format == "PNG"
     assert re.search(r"PQ +│ 1.000 +│", result.stdout)
     assert re.search(r"made +│ b +│ –", result.stdout)
-    assert "left out of the means, is Dice of 1, AJI of 1, PQ of 1." in result.stdout
+    assert (
+        "excluded from the means: Dice of 1 image, AJI of 1 image, PQ of 1 image." in result.stdout
+    )
     wrong = ("evaluate", "--pred", data, "--truth", data, "--figure", tmp_path / "scores.doc")
     assert "name a .png, .pdf or .svg" in refusal(*wrong)
     assert "has no part 'test'" in refusal(
@@ -287,7 +289,7 @@ def test_train_and_go_on(tmp_path: Path, data: Path, recipe: Path) -> None:
     result = run(*given, "--resume")
     assert result.exit_code == 0
     share, score = result.stdout.splitlines()
-    assert share.startswith("The network had ")
+    assert share.startswith("Network time: ")
     assert score.startswith("Score 0.")
     assert score.endswith(str(out / "best.safetensors"))
     assert "epoch 3, step 3: loss np" in result.stderr
@@ -394,7 +396,7 @@ def test_models_tells_how_to_get_a_missing_sam(
     assert found["kind"] == "vit_t"
     assert "put mobile_sam.pt from https" in found["missing"]
     shown = " ".join(run("models", "sam_eunet3plus_b").stdout.split())
-    assert "leans on SAM ViT-B, SHA-256 ec2df6273261…" in shown
+    assert "requires SAM ViT-B, SHA-256 ec2df6273261…" in shown
     assert "missing SAM ViT-B needs its weights (375 MB)" in shown
 
 

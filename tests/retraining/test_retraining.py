@@ -183,7 +183,7 @@ def test_networks_of_other_papers_learn(
 def test_classes_alone_need_a_branch_of_their_own(data: Path, tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "other.safetensors", create_model("eunet3plus_small", TYPES))
     job = Retraining((data,), str(tmp_path / "other.safetensors"), train="types", device="cpu")
-    with pytest.raises(UserError, match="by the same weights: train both"):
+    with pytest.raises(UserError, match="with the same weights: train both"):
         retrain(job, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

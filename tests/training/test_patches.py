@@ -12,7 +12,7 @@ from napari_nucleus.augment import AUGMENTATIONS
 from napari_nucleus.datasets import Source
 from napari_nucleus.training.patches import Patches, _ahead
 from napari_nucleus.training.recipe import Phase, Recipe
-from napari_nucleus.training.schedule import Plan
+from napari_nucleus.training.schedule import PhaseSchedule
 from napari_nucleus.training.split import split
 from tests.training.tiny import SHORT
 
@@ -33,8 +33,8 @@ def test_every_strategy_of_a_recipe_is_one_of_the_augmentations() -> None:
 
 def test_processes_share_the_patches_of_one(data: Path) -> None:
     """Two processes with batches of two, accumulated twice, see what one with eight sees."""
-    whole = Plan(Phase(batch=8), per_epoch=1)
-    parts = Plan(Phase(batch=2, accumulate=2), per_epoch=1)
+    whole = PhaseSchedule(Phase(batch=8), per_epoch=1)
+    parts = PhaseSchedule(Phase(batch=2, accumulate=2), per_epoch=1)
     (one,) = next(patches(data, SHORT).cut(whole, 5, 0))
     first, second = (next(patches(data, SHORT, rank, 2).cut(parts, 5, 0)) for rank in (0, 1))
     ordered = (first[0], second[0], first[1], second[1])
@@ -43,11 +43,11 @@ def test_processes_share_the_patches_of_one(data: Path) -> None:
 
 
 def test_views_show_the_same_pixels_again(data: Path) -> None:
-    plan = Plan(Phase(epochs=3, batch=2, views=1), per_epoch=2)
+    schedule = PhaseSchedule(Phase(epochs=3, batch=2, views=1), per_epoch=2)
     source = patches(data, replace(SHORT, augment="any_lab"))
     seen = []
-    for step, crops in enumerate(source.cut(plan, 7, 0)):
-        (batch,) = source.see(crops, plan, 7, step)
+    for step, crops in enumerate(source.cut(schedule, 7, 0)):
+        (batch,) = source.see(crops, schedule, 7, step)
         seen.append((batch.images, torch.rand(1)))
     assert torch.equal(seen[0][0], seen[2][0])
     assert torch.equal(seen[1][0], seen[5][0])
@@ -57,11 +57,11 @@ def test_views_show_the_same_pixels_again(data: Path) -> None:
 
 
 def test_processes_augment_differently(data: Path) -> None:
-    plan = Plan(Phase(batch=2), per_epoch=2)
+    schedule = PhaseSchedule(Phase(batch=2), per_epoch=2)
     recipe = replace(SHORT, augment="any_lab")
     one, other = (patches(data, recipe, rank, 2) for rank in (0, 1))
-    crops = next(one.cut(plan, 0, 0))
-    (first,), (second,) = (of.see(crops, plan, 0, 0) for of in (one, other))
+    crops = next(one.cut(schedule, 0, 0))
+    (first,), (second,) = (of.see(crops, schedule, 0, 0) for of in (one, other))
     assert not torch.equal(first.images, second.images)
 
 

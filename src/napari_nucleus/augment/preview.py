@@ -62,7 +62,7 @@ def preview_sheet(
     height = rows * (_PANEL + 0.3) + 0.9
     figure = Figure(figsize=(_BLOCKS * 4.2 * _PANEL, height), dpi=150)
     figure.suptitle(title, y=1 - 0.15 / height, fontsize=14, weight="bold")
-    places = figure.add_gridspec(
+    panels = figure.add_gridspec(
         rows,
         _BLOCKS * 5 - 1,
         width_ratios=[*[1] * 4, *[0.15, 1, 1, 1, 1] * (_BLOCKS - 1)],
@@ -81,7 +81,7 @@ def preview_sheet(
         )
         row, block = divmod(i, _BLOCKS)
         for column, (picture, caption) in enumerate(zip(pictures, _CAPTIONS, strict=True)):
-            axes = figure.add_subplot(places[row, 5 * block + column])
+            axes = figure.add_subplot(panels[row, 5 * block + column])
             axes.imshow(picture, cmap=maps, vmin=-1, vmax=1)
             axes.set_title(caption or batch.names[i], fontsize=9, loc="left", pad=3)
             axes.axis("off")
@@ -128,7 +128,7 @@ def _as_cut(crops: Crops, i: int, side: int, palette: NDArray) -> NDArray[np.flo
 def _as_seen(batch: Batch, i: int, palette: NDArray) -> NDArray[np.float64]:
     image = batch.images[i].movedim(0, -1).cpu().numpy()
     labels, types, seen, shaped = (
-        of[i].cpu().numpy() for of in (batch.labels, batch.tp, batch.seen, batch.shaped)
+        tensor[i].cpu().numpy() for tensor in (batch.labels, batch.tp, batch.seen, batch.shaped)
     )
     return _outlined(image, labels, types, ~shaped, seen, palette)
 
@@ -144,7 +144,7 @@ def _outlined(
     """Enlarge an image, and draw the outlines of its nuclei."""
     factor = max(round(_DETAIL / len(image)), 1)
     labels, types, doubtful, seen = (
-        of.repeat(factor, 0).repeat(factor, 1) for of in (labels, types, doubtful, seen)
+        array.repeat(factor, 0).repeat(factor, 1) for array in (labels, types, doubtful, seen)
     )
     size = (factor * len(image), factor * len(image))
     picture = np.asarray(cv2.resize(image.astype(float), size), np.float64)
@@ -157,4 +157,4 @@ def _outlined(
 
 def _distance_maps(batch: Batch, i: int) -> list[NDArray[np.float64]]:
     """Return both maps; what is not learned is NaN."""
-    return [np.where(batch.shaped[i].cpu(), of.cpu(), np.nan) for of in batch.hv[i]]
+    return [np.where(batch.shaped[i].cpu(), plane.cpu(), np.nan) for plane in batch.hv[i]]

@@ -129,8 +129,8 @@ class PatchSampler:
     def _cut(
         self, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray, torch.Tensor, torch.Tensor, str]:
-        place = rng.random() * self._cumulative[-1]
-        drawn = int(np.searchsorted(self._cumulative, place, side="right"))
+        point = rng.random() * self._cumulative[-1]
+        drawn = int(np.searchsorted(self._cumulative, point, side="right"))
         sample = self.samples[self.image[drawn]]
         y, x = self.corners[drawn]
         if self.jitter:
@@ -166,8 +166,8 @@ class PatchSampler:
         areas = np.array([sample.labels.size for sample in self.samples], float)
         counts = np.bincount(self.image)
         weights = (areas / counts)[self.image] * self.annotated
-        names, of = np.unique([sample.dataset for sample in self.samples], return_inverse=True)
-        dataset = of[self.image]
+        names, index = np.unique([sample.dataset for sample in self.samples], return_inverse=True)
+        dataset = index[self.image]
         for i, name in enumerate(names.tolist()):
             own = dataset == i
             if not weights[own].any():

@@ -17,7 +17,7 @@ Device = Annotated[
 
 
 class Commands(TyperGroup):
-    """A group that tells a user's mistake in one line, without a traceback."""
+    """Command group that reports a `UserError` in one line, without a traceback."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -54,7 +54,7 @@ def about() -> None:
 
 
 def complain(error: UserError) -> None:
-    """Say on standard error what is wrong, in one line."""
+    """Print an error on standard error, in one line."""
     print(f"Error: {' '.join(str(error).split())}", file=sys.stderr)
 
 

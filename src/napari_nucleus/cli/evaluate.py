@@ -54,10 +54,13 @@ def evaluate(
     ] = None,
     pred: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Or: predicted label images NAME.tif or NAME.nucleus."),
+        typer.Option(
+            metavar="DIR",
+            help="Instead of --data: predicted label images NAME.tif or NAME.nucleus.",
+        ),
     ] = None,
     truth: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="And the annotated ones, of the same names.")
+        Path | None, typer.Option(metavar="DIR", help="Annotated label images of the same names.")
     ] = None,
     mpp: Annotated[
         float | None,
@@ -71,18 +74,18 @@ def evaluate(
         typer.Option(metavar="F.png", help="Draw the scores: png, pdf or svg."),
     ] = None,
     per_image: Annotated[
-        bool, typer.Option("--per-image", help="List every image, too; --json always does.")
+        bool, typer.Option("--per-image", help="Also list every image, as --json always does.")
     ] = False,
     json: Json = False,
 ) -> None:
     """Score weights on annotated images, or predictions against annotations.
 
-    Datasets are read as their publishers hand them out. A folder of your own holds images/NAME.png
+    Datasets are read as published. A folder of your own holds images/NAME.png
     (or .jpg, .tif), labels/NAME.tif (0 is background, every nucleus its own number) and, where
     types are known, labels/NAME.csv with columns label,type.
 
-    Intervals are 95 %, by bootstrap over images. Where nothing is annotated or nothing found, a
-    score may be undefined; means leave it out.
+    Intervals are 95 % bootstrap intervals over images. Scores that are undefined for an image,
+    because it has no annotated or no predicted nuclei, are excluded from the means.
     """
     from napari_nucleus.evaluation import evaluate_steps
 
@@ -110,20 +113,24 @@ def _scores(found: dict[str, Any]) -> Table:
     """
     sets = {f"{found['images']} image{'s' * (found['images'] != 1)}": found}
     if len(found["per_dataset"]) > 1:
-        sets |= {f"{name} ({of['images']})": of for name, of in found["per_dataset"].items()}
+        sets |= {
+            f"{name} ({scores['images']})": scores for name, scores in found["per_dataset"].items()
+        }
     table = Table("score", *sets)
     for key, name in _NAMES.items():
         if key in found:
-            cells = (_with_interval(of, key) if key in of else "" for of in sets.values())
+            cells = (
+                _with_interval(scores, key) if key in scores else "" for scores in sets.values()
+            )
             table.add_row(name, *cells)
     return table
 
 
 def _classes(classes: dict[str, Any]) -> Table:
     table = Table("type", "annotated", "predicted", "F1", "PQ")
-    for name, of in classes.items():
-        counts = str(of["annotated"]), str(of["predicted"])
-        table.add_row(name, *counts, _with_interval(of, "f1"), _with_interval(of, "pq"))
+    for name, scores in classes.items():
+        counts = str(scores["annotated"]), str(scores["predicted"])
+        table.add_row(name, *counts, _with_interval(scores, "f1"), _with_interval(scores, "pq"))
     return table
 
 
@@ -139,20 +146,22 @@ def _undefined(rows: list[dict[str, Any]]) -> str:
     """Say which scores are left out, and of how many images."""
     keys = ("dice", "aji", "pq")
     counts = {_NAMES[key]: sum(math.isnan(row[key]) for row in rows) for key in keys}
-    parts = [f"{name} of {count}" for name, count in counts.items() if count]
+    parts = [
+        f"{name} of {count} image{'s' * (count > 1)}" for name, count in counts.items() if count
+    ]
     if not parts:
         return ""
     return (
-        "Nothing is annotated or nothing found in some images: undefined, and left out of the "
-        f"means, is {', '.join(parts)}."
+        "Some images have no annotated or no predicted nuclei. Undefined, and excluded from the "
+        f"means: {', '.join(parts)}."
     )
 
 
-def _with_interval(of: dict[str, Any], key: str) -> str:
-    low, high = of["ci95"][key]
+def _with_interval(scores: dict[str, Any], key: str) -> str:
+    low, high = scores["ci95"][key]
     if not low < high:  # of one image, or of none that has the score
-        return _number(of[key])
-    return f"{_number(of[key])} ({_number(low)}–{_number(high)})"
+        return _number(scores[key])
+    return f"{_number(scores[key])} ({_number(low)}–{_number(high)})"
 
 
 def _number(value: float) -> str:

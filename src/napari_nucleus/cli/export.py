@@ -48,9 +48,9 @@ def export(
         "labels": (labels, formats.write_labels),
         "overlay": (overlay, formats.write_overlay),
     }
-    wanted = {kind: (path, write) for kind, (path, write) in writers.items() if path}
+    wanted = {name: (path, write) for name, (path, write) in writers.items() if path}
     if not wanted:
-        raise UserError(f"Say what to write: {', '.join(f'--{kind} FILE' for kind in writers)}.")
+        raise UserError(f"Say what to write: {', '.join(f'--{name} FILE' for name in writers)}.")
     opened = open_result(result)
     for path, write in wanted.values():
         write(opened, path)
@@ -58,5 +58,5 @@ def export(
             say(str(path))
     if json:
         print_json(
-            {"result": result, "written": {kind: path for kind, (path, _) in wanted.items()}}
+            {"result": result, "written": {name: path for name, (path, _) in wanted.items()}}
         )

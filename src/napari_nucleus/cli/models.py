@@ -31,7 +31,7 @@ def models(
     ] = None,
     json: Json = False,
 ) -> None:
-    """List architectures and weights, or tell all about one of them."""
+    """List architectures and weights, or show the details of one."""
     found = _listed() if name is None else _described(name)
     if json:
         print_json(found)
@@ -127,7 +127,7 @@ def _show(found: dict[str, Any]) -> None:
         f"{found['gmac_whole']:.1f} for every pixel of it",
     }
     if sam := found.get("sam"):
-        rows["leans on"] = f"{SAM_WEIGHTS[sam['kind']].title}, SHA-256 {sam['sha256'][:12]}…"
+        rows["requires"] = f"{SAM_WEIGHTS[sam['kind']].title}, SHA-256 {sam['sha256'][:12]}…"
         if sam["missing"]:
             rows["missing"] = sam["missing"]
     if "file" in found:
@@ -158,5 +158,6 @@ def _in_words(value: Any) -> str:
         return str(value)
     parts = ((name, *counts.values()) for name, counts in value.items())
     return ", ".join(
-        f"{name} ({training} images, {kept} kept for validation)" for name, training, kept in parts
+        f"{name} ({training} images, {validation} for validation)"
+        for name, training, validation in parts
     )

@@ -50,8 +50,7 @@ def segment(
     """Find, outline, type and measure every nucleus.
 
     Leaves DIR/NAME.nucleus, the result folder that napari opens, and the table DIR/NAME.csv for
-    every image. An image that fails does not keep the others from being done; the exit status
-    tells.
+    every image. If an image fails, the others are still segmented, and the exit status is 1.
     """
     from napari_nucleus.models.checkpoints import load_checkpoint
 

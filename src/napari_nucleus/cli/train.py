@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
 def train(
     data: Annotated[
         list[Path],
-        typer.Option(metavar="DIR…", help="Datasets to learn from.", show_default=False),
+        typer.Option(metavar="DIR…", help="Datasets to train on.", show_default=False),
     ],
     out: Annotated[
         Path | None,
@@ -40,23 +40,23 @@ def train(
         ),
     ] = None,
     init: Annotated[
-        str | None, typer.Option(metavar="NAME|FILE", help="Weights to start from.")
+        str | None, typer.Option(metavar="NAME|FILE", help="Weights to fine-tune.")
     ] = None,
     config: Annotated[
         Path | None, typer.Option(metavar="F.toml", help="Recipe: phases, losses, types, …")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
     preview: Annotated[
         Path | None,
-        typer.Option(metavar="F.png", help="Draw what the network would see, and end."),
+        typer.Option(metavar="F.png", help="Draw augmented training patches and exit."),
     ] = None,
     json: Json = False,
 ) -> None:
     """Train a model on annotated images.
 
     Leaves DIR/best.safetensors, which segment and evaluate take as --model, DIR/last.safetensors,
-    DIR/log.csv, DIR/curves.png and what --resume needs. A fifth of the images is kept for
-    validation, unless the recipe says which.
+    DIR/log.csv, DIR/curves.png and what --resume needs. 20 % of the images are held out for
+    validation, unless the recipe names them. An existing model is never replaced.
 
     On several GPUs or machines: torchrun --nproc-per-node 2 -m napari_nucleus train …
     """
@@ -79,7 +79,7 @@ def train(
         if json:
             print_json({"preview": preview})
         else:
-            say(f"What the network would see: {preview}")
+            say(f"Training patches: {preview}")
         return
     if out is None:
         raise UserError("Give the folder for weights, log and state: --out DIR.")
@@ -94,8 +94,8 @@ def train(
         instances = card["instances"]
         print_json({"checkpoint": best, "instances": instances, "network_share": share, **scores})
     else:
-        say(f"The network had {100 * share:.0f} % of the time.")
-        say(f"Score {scores['score']:.3f} on the images kept for validation: {best}")
+        say(f"Network time: {100 * share:.0f} % of the total.")
+        say(f"Score {scores['score']:.3f} on the validation images: {best}")
 
 
 def _shown(steps: "Generator[Step, None, Path]") -> tuple[Path, float]:

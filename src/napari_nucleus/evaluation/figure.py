@@ -58,7 +58,15 @@ def write_figure(path: str | Path, found: dict[str, Any], title: str = "") -> No
 
 
 def draw(found: dict[str, Any], title: str = "") -> "Figure":
-    """Return the figure that `write_figure` writes."""
+    """Draw the figure that `write_figure` writes.
+
+    Parameters
+    ----------
+    found : dict of str to Any
+        As `report.report` makes it.
+    title : str
+        The title.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -86,25 +94,27 @@ def draw(found: dict[str, Any], title: str = "") -> "Figure":
 def _draw_score(axes: "Axes", found: dict[str, Any], key: str) -> None:
     rng = np.random.default_rng(0)
     datasets = found["per_dataset"]
-    for row, (name, of) in enumerate(datasets.items()):
+    for row, (name, scores) in enumerate(datasets.items()):
         values = [image[key] for image in found["per_image"] if image["dataset"] == name]
-        places = row + rng.uniform(-0.22, 0.22, len(values))
-        axes.scatter(values, places, s=9, color=_IMAGE, alpha=0.6, linewidths=0, clip_on=False)
-        if key in of:
-            _draw_mean(axes, of[key], of["ci95"][key], row)
+        positions = row + rng.uniform(-0.22, 0.22, len(values))
+        axes.scatter(values, positions, s=9, color=_IMAGE, alpha=0.6, linewidths=0, clip_on=False)
+        if key in scores:
+            _draw_mean(axes, scores[key], scores["ci95"][key], row)
     axes.set(title=SCORES[key], xlim=(0, 1), ylim=(len(datasets) - 0.5, -0.5))
     _clean(axes)
 
 
 def _draw_classes(axes: "Axes", classes: dict[str, Any]) -> None:
     colors = type_colors(classes)
-    for row, (name, of) in enumerate(classes.items()):
-        if np.isnan(of["f1"]):
+    for row, (name, scores) in enumerate(classes.items()):
+        if np.isnan(scores["f1"]):
             axes.text(0.005, row, "not annotated here", va="center", fontsize=8, color="#777777")
             continue
-        axes.barh(row, of["f1"], height=0.6, color=colors[name], alpha=0.75)
-        _draw_mean(axes, of["f1"], of["ci95"]["f1"], row)
-    names = [f"{name.replace('_', ' ')} ({of['annotated']})" for name, of in classes.items()]
+        axes.barh(row, scores["f1"], height=0.6, color=colors[name], alpha=0.75)
+        _draw_mean(axes, scores["f1"], scores["ci95"]["f1"], row)
+    names = [
+        f"{name.replace('_', ' ')} ({scores['annotated']})" for name, scores in classes.items()
+    ]
     axes.set_yticks(range(len(names)), names)
     axes.set(title="F1 per class (nuclei annotated)", xlim=(0, 1), ylim=(len(names) - 0.5, -0.5))
     _clean(axes)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from napari_nucleus.models import NucleusModel
 
 
-class Marked(NamedTuple):
+class LabelledImage(NamedTuple):
     """The nuclei of an image as they were annotated or predicted.
 
     Attributes
@@ -41,7 +41,13 @@ class Marked(NamedTuple):
     types: "pd.Series[str]"
 
     def nuclei(self, names: Sequence[str]) -> Nuclei:
-        """Return them with the types that are scored."""
+        """Return them with the types that are scored.
+
+        Parameters
+        ----------
+        names : sequence of str
+            Names of the types.
+        """
         return Nuclei(self.labels, type_index(self.types, names, self.ids))
 
 
@@ -72,9 +78,8 @@ def evaluate_steps(
         ``<name>.nucleus``. Of a dataset folder its ``labels`` are taken. Every image of `truth`
         needs its counterpart in `pred`.
     mpp : float or None
-        Micrometres per pixel of the images, where `data` does not tell it right, or of the labels,
-        0.25 by default. It tells a model what it sees; types are scored on nuclei whose centres
-        are at most 3 µm apart.
+        Micrometres per pixel of the images, if that of `data` is missing or wrong, or of the
+        labels, 0.25 by default. Types are scored on nuclei whose centres are at most 3 µm apart.
     device : str or None
         As `segment` has it.
     parts : sequence of str
@@ -96,6 +101,19 @@ def evaluate_steps(
     ------
     UserError
         If something is missing or cannot be read, or the two sides differ in size.
+
+    Examples
+    --------
+    >>> import numpy as np, tifffile
+    >>> from napari_nucleus import evaluate
+    >>> with TemporaryDirectory() as folder:
+    ...     for part, nuclei in {"truth": [[1, 2], [3, 0]], "pred": [[1, 2], [0, 0]]}.items():
+    ...         (Path(folder) / part).mkdir()
+    ...         labels = np.kron(nuclei, np.ones((16, 16), int)).astype(np.uint16)
+    ...         tifffile.imwrite(Path(folder) / part / "tile.tif", labels)
+    ...     scores = evaluate(pred=f"{folder}/pred", truth=f"{folder}/truth")
+    >>> scores["images"], round(scores["dq"], 2)
+    (1, 0.8)
     """
     of_model = bool(data) and pred is None and truth is None
     if of_model:
@@ -130,7 +148,7 @@ def _of_model(
     from napari_nucleus.models.checkpoints import load_checkpoint
 
     network = model if isinstance(model, NucleusModel) else load_checkpoint(model or DEFAULT_MODEL)
-    # all of it at once: what is wrong with the last image is told before hours of work
+    # all of it at once: an error in the last image is reported before hours of work
     samples = [sample for source in sources for sample in load_source(source, network.types)]
     return network.types, len(samples), _segmented(network, samples, device)
 
@@ -190,8 +208,8 @@ def _compared(
 def _files(folder: Path) -> dict[str, Path]:
     """Return the label images and results of a folder by name."""
     within = folder / "labels" if (folder / "labels").is_dir() else folder
-    kinds = (".tif", ".tiff", ".nucleus")
-    files = {file.stem: file for file in sorted(within.glob("*")) if file.suffix in kinds}
+    suffixes = (".tif", ".tiff", ".nucleus")
+    files = {file.stem: file for file in sorted(within.glob("*")) if file.suffix in suffixes}
     if not files:
         raise UserError(f"{folder} holds no label images <name>.tif and no results <name>.nucleus.")
     return files
@@ -204,16 +222,16 @@ def _type_names(file: Path) -> set[str]:
     return set(read_types(table)) if table.exists() else set()
 
 
-def _read(file: Path) -> Marked:
+def _read(file: Path) -> LabelledImage:
     if file.suffix == ".nucleus":
         return _of_result(open_result(file))
     table = file.with_suffix(".csv")
     types = read_types(table) if table.exists() else pd.Series(dtype=str)
-    return Marked(*read_labels(file), types)
+    return LabelledImage(*read_labels(file), types)
 
 
-def _of_result(result: Result) -> Marked:
+def _of_result(result: Result) -> LabelledImage:
     height, width = result.shape
     labels = result.read_labels(0, 0, width, height)
     types = result.table().set_index("label")["type"]
-    return Marked(labels, np.arange(labels.max() + 1), types[types != UNTYPED])
+    return LabelledImage(labels, np.arange(labels.max() + 1), types[types != UNTYPED])

@@ -43,16 +43,16 @@ def report(images: Sequence[ImageScore], types: Sequence[str]) -> dict[str, Any]
 def _of_set(images: Sequence[ImageScore], types: Sequence[str]) -> dict[str, Any]:
     count = len(images)
     sets = score_sets(images, np.concatenate([np.ones((1, count)), resample(count)]))
-    scores = {key: of[0] for key, of in sets.items()}
-    ends = {key: interval(of[1:]) for key, of in sets.items()}
-    single = [key for key, of in scores.items() if of.ndim == 0]
+    scores = {key: values[0] for key, values in sets.items()}
+    ends = {key: interval(values[1:]) for key, values in sets.items()}
+    single = [key for key, value in scores.items() if value.ndim == 0]
     found: dict[str, Any] = {"images": count}
     found |= {key: float(scores[key]) for key in single}
     found["ci95"] = {key: ends[key].tolist() for key in single}
     if "f1" in scores:
         counts = [image.types.counts for image in images if image.types]
-        annotated = np.sum([of.annotated for of in counts], axis=0)
-        predicted = np.sum([of.predicted for of in counts], axis=0)
+        annotated = np.sum([one.annotated for one in counts], axis=0)
+        predicted = np.sum([one.predicted for one in counts], axis=0)
         found["f1"] = dict(zip(types, scores["f1"].tolist(), strict=True))
         found["per_class"] = {
             name: {
@@ -70,7 +70,7 @@ def _of_set(images: Sequence[ImageScore], types: Sequence[str]) -> dict[str, Any
 def _of_each(images: Sequence[ImageScore], types: Sequence[str]) -> list[dict[str, Any]]:
     """Return the scores of every image as those of a data set of its own."""
     sets = score_sets(images, np.eye(len(images)))
-    single = [key for key, of in sets.items() if of.ndim == 1]
+    single = [key for key, values in sets.items() if values.ndim == 1]
     rows: list[dict[str, Any]] = []
     for i, image in enumerate(images):
         row: dict[str, Any] = {"dataset": image.dataset, "name": image.name}

@@ -34,7 +34,15 @@ def validate(model: NucleusModel, samples: Sequence[Sample]) -> dict[str, Any]:
 
 
 def score_samples(model: NucleusModel, samples: Sequence[Sample]) -> list[ImageScore]:
-    """Score a model on each image; the parameters are those of `validate`."""
+    """Score a model on each image.
+
+    Parameters
+    ----------
+    model : NucleusModel
+        In evaluation mode.
+    samples : sequence of Sample
+        At the model's µm/px, with its types.
+    """
     return score_maps(model, samples, predict_maps(model, samples))
 
 
@@ -66,14 +74,22 @@ def summarize_validation(images: Iterable[ImageScore], types: Sequence[str]) -> 
 
 
 def predict_maps(model: NucleusModel, samples: Iterable[Sample]) -> list[Maps]:
-    """Return the model's maps of every sample."""
+    """Return the model's maps of every sample.
+
+    Parameters
+    ----------
+    model : NucleusModel
+        In evaluation mode.
+    samples : iterable of Sample
+        At the model's µm/px.
+    """
     return [predict_image(sample.image, model) for sample in samples]
 
 
 def score_maps(
     model: NucleusModel, samples: Iterable[Sample], maps: Iterable[Maps], typed: bool = True
 ) -> list[ImageScore]:
-    """Turn the maps of samples into nuclei, by the model's post-processing, and score them.
+    """Turn the maps of samples into nuclei by the model's post-processing, and score them.
 
     Parameters
     ----------
@@ -86,8 +102,8 @@ def score_maps(
     """
     types = model.types if typed else ()
     scores = []
-    for sample, of_sample in zip(samples, maps, strict=True):
-        labels, table = model.nuclei(of_sample) if typed else model.find(of_sample)
+    for sample, predicted in zip(samples, maps, strict=True):
+        labels, table = model.nuclei(predicted) if typed else model.find(predicted)
         names = table.set_index("label")["type"] if typed else pd.Series(dtype=str)
         pred = Nuclei(labels, type_index(names, types, np.arange(labels.max() + 1)))
         true = Nuclei(sample.labels, sample.types)

@@ -1,6 +1,6 @@
-"""A better model from reviewed regions, within minutes.
+"""Fine-tuning on reviewed regions, within minutes.
 
-What to do is told here; `loop` does it, with torch.
+The settings and runs are here; `loop` trains, with torch.
 """
 
 from napari_nucleus.retraining.config import EPOCHS, LEARNING_RATES, Retraining, parse_types

@@ -1,4 +1,4 @@
-"""Whether a retraining has helped, and what it has cost."""
+"""Comparison of a fine-tuned model with the original one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _PICTURE = 256
 
 @dataclass(frozen=True)
 class Picture:
-    """A held-out place, as it is and as a model sees it.
+    """Part of a validation region, as annotated and as predicted.
 
     Attributes
     ----------
@@ -35,7 +35,15 @@ class Picture:
 
 
 def take_picture(model: NucleusModel, samples: Sequence[Sample]) -> Picture:
-    """Let a model, in evaluation mode, predict the middle of the region with most nuclei."""
+    """Predict the middle of the region with most nuclei.
+
+    Parameters
+    ----------
+    model : NucleusModel
+        In evaluation mode.
+    samples : sequence of Sample
+        At the model's µm/px, with its types.
+    """
     sample = max(samples, key=lambda sample: len(np.unique(sample.labels)))
     middle = tuple(
         slice(max(side - _PICTURE, 0) // 2, (side + _PICTURE) // 2) for side in sample.labels.shape
@@ -71,12 +79,26 @@ def reference_image(mpp: float) -> np.ndarray:
 
 
 def agreement(before: np.ndarray, after: np.ndarray) -> float:
-    """Return the panoptic quality of nuclei (H, W), taking those found before for true."""
+    """Return the panoptic quality of the new labels, with the original ones taken as the truth.
+
+    Parameters
+    ----------
+    before, after : (H, W) ndarray of int
+        Labels of the original and of the new model, 0 is background.
+    """
     return score_pair(before, after)["pq"]
 
 
 def find_nuclei(model: NucleusModel, image: np.ndarray) -> np.ndarray:
-    """Return the labels that a model, in evaluation mode, finds in an image at its µm/px."""
+    """Return the label image (H, W) that a model predicts.
+
+    Parameters
+    ----------
+    model : NucleusModel
+        In evaluation mode.
+    image : (H, W, 3) ndarray of uint8
+        At the model's µm/px.
+    """
     labels, _ = model.find(predict_image(image, model))
     return labels
 

@@ -1,4 +1,4 @@
-"""What a retraining is told, and the recipe that makes it quick."""
+"""Settings of a retraining, and the recipe that makes it quick."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -28,7 +28,7 @@ _VIEWS = 4
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Retraining:
-    """What to retrain, and on what.
+    """Settings of a retraining.
 
     Attributes
     ----------
@@ -41,14 +41,20 @@ class Retraining:
         Names of the types that the new model knows; None keeps those of the old one. The type
         branch begins anew where they differ.
     train : {"types", "decoder", "all"}
-        What learns: ``"types"`` (the type branch), ``"decoder"`` (all but the encoder, whose
+        What is trained: ``"types"`` (the type branch), ``"decoder"`` (all but the encoder, whose
         features are computed once) or ``"all"``.
-    epochs
-        Of at least 64 patches, and of as many as cover the images once.
-    lr
+    epochs : int
+        Epochs, of at least 64 patches, and of as many as cover the images once.
+    lr : float or None
         Peak learning rate; None takes the one of `LEARNING_RATES`.
     device : str or None
         ``"cpu"``, ``"cuda"``, …; None takes the GPU where there is one.
+
+    Examples
+    --------
+    >>> job = Retraining(data=("slide.nucleus",), epochs=5)
+    >>> job.model, job.train, job.epochs
+    ('histonext_atto_he', 'decoder', 5)
     """
 
     data: tuple[Path, ...]
@@ -67,7 +73,7 @@ class Retraining:
         model : NucleusModel
             What is trained.
         tiles : int
-            Patches that cover the training training images once.
+            Patches that cover the training images once.
         """
         lr = self.lr or LEARNING_RATES[self.train]
         phase = Phase(

@@ -44,6 +44,11 @@ class TrainingData:
     def save(self, path: Path) -> None:
         """Write everything to an ``.npz`` file, so that a run goes on as it began.
 
+        Parameters
+        ----------
+        path : Path
+            The file.
+
         Raises
         ------
         UserError
@@ -64,6 +69,11 @@ class TrainingData:
     @classmethod
     def load(cls, path: Path) -> "TrainingData":
         """Read what `save` wrote.
+
+        Parameters
+        ----------
+        path : Path
+            The file.
 
         Raises
         ------
@@ -99,8 +109,8 @@ def read_training_data(
 ) -> TrainingData:
     """Read annotated regions, and hold some out.
 
-    Whole regions are held out, about a fifth of them, of middling numbers of nuclei; if there is
-    one only, a fifth of it.
+    About 20 % of the regions are held out for validation, those with middling numbers of nuclei; of
+    a single region, 20 % of its area.
 
     Parameters
     ----------
@@ -146,7 +156,13 @@ def _names(data: Sequence[Path]) -> list[str]:
 
 
 def hold_out(samples: list[Sample]) -> TrainingData:
-    """Split regions into training and validation set."""
+    """Split regions into training and validation set.
+
+    Parameters
+    ----------
+    samples : list of Sample
+        The annotated regions.
+    """
     if len(samples) == 1:
         first, last = _cut(samples[0])
         return TrainingData([first], [last])
@@ -225,19 +241,31 @@ def _cut(sample: Sample) -> tuple[Sample, Sample]:
     at = round((1 - _SHARE) * sample.labels.shape[axis])
 
     def piece(part: slice, name: str) -> Sample:
-        place = (part, slice(None)) if axis == 0 else (slice(None), part)
-        ignored = None if sample.ignored is None else sample.ignored[place]
-        image, labels = sample.image[place], sample.labels[place]
+        piece_index = (part, slice(None)) if axis == 0 else (slice(None), part)
+        ignored = None if sample.ignored is None else sample.ignored[piece_index]
+        image, labels = sample.image[piece_index], sample.labels[piece_index]
         return replace(sample, name=name, image=image, labels=labels, ignored=ignored)
 
     return piece(slice(at), f"{sample.name} (1)"), piece(slice(at, None), f"{sample.name} (2)")
 
 
 def knows_types(samples: Sequence[Sample]) -> bool:
-    """Tell whether any nucleus has a class."""
+    """Tell whether any nucleus has a class.
+
+    Parameters
+    ----------
+    samples : sequence of Sample
+        Annotated images.
+    """
     return any((sample.types[_nuclei(sample)] != UNKNOWN).any() for sample in samples)
 
 
 def count_shaped(samples: Sequence[Sample]) -> int:
-    """Return how many nuclei of known outline there are."""
+    """Return how many nuclei of known outline there are.
+
+    Parameters
+    ----------
+    samples : sequence of Sample
+        Annotated images.
+    """
     return sum(int((~sample.doubtful[_nuclei(sample)]).sum()) for sample in samples)

@@ -44,12 +44,12 @@ from napari_nucleus.training.progress import Step
 from napari_nucleus.training.recipe import Recipe
 from napari_nucleus.training.run import Run
 from napari_nucleus.training.run_folder import RunFolder
-from napari_nucleus.training.schedule import plan
+from napari_nucleus.training.schedule import phase_schedules
 from napari_nucleus.training.split import count_images, count_tiles
 from napari_nucleus.weights.store import read_card
 
 _FIT = 200
-"""Nuclei to learn from with which the post-processing is fitted."""
+"""Nuclei to learn from with which the parameters of the post-processing are fitted."""
 
 _FIT_PIXELS = 2**19
 """About the pixels that are enough for that."""
@@ -59,17 +59,17 @@ _SEED = 0
 
 @dataclass(frozen=True)
 class Update:
-    """What a retraining tells.
+    """Progress of a retraining.
 
     Attributes
     ----------
     step : Step or None
         The step that was taken; None before the first and after the last.
     scores : dict of str to float or None
-        Of the held-out part (`overall`): of the model to start from before the first step, then
+        On the validation set (`overall`): of the model to start from before the first step, then
         after every epoch. None in between.
     picture : Picture or None
-        A held-out place, with every scores.
+        Part of a validation region, with every scores.
     seconds_left : float or None
         Until the end, by the steps so far; None while there are none.
     """
@@ -87,9 +87,9 @@ class Retrained:
     Attributes
     ----------
     checkpoint : Path
-        The best model so far, by the score of the held-out part.
+        The best model so far, by its score on the validation set.
     before, after : dict of str to float
-        Scores of the held-out part (`overall`), of the model to start from and of this one.
+        Scores on the validation set (`overall`), of the model to start from and of this one.
     agreement : float or None
         Panoptic quality of its nuclei in the `reference_image`, with those of the model to start
         from taken as the truth: 1 is unchanged. None if training was not completed.
@@ -103,6 +103,11 @@ class Retrained:
     @classmethod
     def read(cls, out: Path) -> Self | None:
         """Return what a run has made so far; None while there is nothing.
+
+        Parameters
+        ----------
+        out : Path
+            Folder of the run.
 
         Raises
         ------
@@ -170,8 +175,8 @@ def retrain_steps(
     model, fresh = with_types(start, types)
     if job.train == "types" and types and type_branch(model) is None:
         raise UserError(
-            f"{start.name} tells outlines and classes by the same weights: train both, not the "
-            "classes only."
+            f"{start.name} predicts outlines and classes with the same weights: train both, not "
+            "the classes only."
         )
     if resume:
         data = TrainingData.load(out / SAMPLES)
@@ -193,7 +198,7 @@ def retrain_steps(
             recipe,
             folder,
             Patches(recipe, data.training, _sources(data), fabric),
-            plan(recipe, recipe.epoch, fabric.world_size),
+            phase_schedules(recipe, recipe.epoch, fabric.world_size),
             data.validation,
             model,
             _about(job, start, recipe, data, before),
@@ -245,7 +250,7 @@ def _train(run: Run, validation: Sequence[Sample]) -> Generator[Update]:
 
 
 def _finish(folder: RunFolder, start: NucleusModel, data: TrainingData) -> Generator[Update]:
-    """Fit the best model's constants, and compare it on old tissue."""
+    """Fit the post-processing of the best model, and compare it with the original one."""
     chosen = load_checkpoint(folder.best).to(next(start.parameters()).device)
     yield from _fit(chosen, data)
     yield Update()
@@ -259,7 +264,7 @@ def _finish(folder: RunFolder, start: NucleusModel, data: TrainingData) -> Gener
 
 
 def _fit(model: NucleusModel, data: TrainingData) -> Generator[Update]:
-    """Take constants that fit what was learned from, if the held-out part is no worse for them.
+    """Fit the post-processing on the training set, if the validation set is no worse for it.
 
     They are few, and a model that is half the old one has learned hardly anything by heart.
     """

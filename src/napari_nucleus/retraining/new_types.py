@@ -12,7 +12,7 @@ from napari_nucleus.models import NucleusModel, create_model
 def with_types(model: NucleusModel, types: Sequence[str]) -> tuple[NucleusModel, frozenset[str]]:
     """Give a model other types, and keep of its weights what does not depend on them.
 
-    In weights with a place for every type, a type that the model knew keeps its own.
+    In weights with a row for every type, a type that the model knew keeps its own.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def with_types(model: NucleusModel, types: Sequence[str]) -> tuple[NucleusModel,
             continue
         fresh.add(name)
         if name in old and axis is not None:
-            _copy_places(old[name].movedim(axis, 0), value.movedim(axis, 0), model.types, types)
+            _copy_rows(old[name].movedim(axis, 0), value.movedim(axis, 0), model.types, types)
     new.load_state_dict(state)
     new.mpp = model.mpp
     new.instances = dict(model.instances)
@@ -52,13 +52,25 @@ def with_types(model: NucleusModel, types: Sequence[str]) -> tuple[NucleusModel,
 
 
 def freeze_types(model: NucleusModel) -> None:
-    """Let the type branch, where there is one, not learn: background alone would spoil it."""
+    """Let the type branch, where there is one, not learn: background alone would spoil it.
+
+    Parameters
+    ----------
+    model : NucleusModel
+        The model.
+    """
     if (branch := type_branch(model)) is not None:
         branch.requires_grad_(False)
 
 
 def type_branch(model: NucleusModel) -> nn.Module | None:
-    """Return the part that tells types alone, None where there is none (`NucleusModel`)."""
+    """Return the branch that predicts types only, None if there is none (`NucleusModel`).
+
+    Parameters
+    ----------
+    model : NucleusModel
+        The model.
+    """
     return dict(model.named_children()).get("tp")
 
 
@@ -72,15 +84,15 @@ def _differing_axis(one: Tensor, other: Tensor) -> int | None:
     return next((axis for axis, (a, b) in enumerate(sizes) if a != b), None)
 
 
-def _copy_places(
+def _copy_rows(
     old: Tensor, new: Tensor, old_types: Sequence[str], new_types: Sequence[str]
 ) -> None:
-    """Copy the places of the types that both have, and those before the first type's."""
+    """Copy the rows of the types that both have, and those before the first type's."""
     before = len(new) - len(new_types)
     if len(old) - len(old_types) != before:
         return
     with torch.no_grad():
         new[:before] = old[:before]
-        for place, name in enumerate(new_types, before):
+        for row, name in enumerate(new_types, before):
             if name in old_types:
-                new[place] = old[before + old_types.index(name)]
+                new[row] = old[before + old_types.index(name)]

@@ -17,7 +17,7 @@ from napari_nucleus.retraining.config import Retraining
 from napari_nucleus.weights.store import list_checkpoints, trained_dir
 
 SAMPLES = "samples.npz"
-"""What a run learns from and is judged by."""
+"""Training and validation set of a run."""
 
 _JOB, _STATE, _LAST, _LOCK = "retraining.json", "state.pt", "last.safetensors", "run.lock"
 
@@ -30,7 +30,7 @@ def runs_dir() -> Path:
 
 
 def new_run() -> Path:
-    """Return a folder for a run, and give up the runs that were broken off.
+    """Return a folder for a run, and discard the state of interrupted runs.
 
     Their best models stay; what they could go on from, which is large, goes.
     """
@@ -45,19 +45,32 @@ def new_run() -> Path:
 
 
 def interrupted_run() -> Path | None:
-    """Return the latest run that was broken off and can go on; None without one."""
+    """Return the latest interrupted run that can be resumed; None if there is none."""
     runs = sorted(runs_dir().glob("*"), reverse=True)
     return next((path for path in runs if read_job(path) and not _is_locked(path)), None)
 
 
 def forget_state(run: Path) -> None:
-    """Remove what a run could go on from; its best model stays."""
+    """Remove what a run could go on from; its best model stays.
+
+    Parameters
+    ----------
+    run : Path
+        Folder of the run.
+    """
     for name in (_STATE, SAMPLES, _LAST):
         (run / name).unlink(missing_ok=True)
 
 
 def save_job(job: Retraining, run: Path) -> None:
-    """Write down what a run is about.
+    """Write the settings of a run.
+
+    Parameters
+    ----------
+    job : Retraining
+        The settings of the run.
+    run : Path
+        Folder of the run.
 
     Raises
     ------
@@ -69,7 +82,13 @@ def save_job(job: Retraining, run: Path) -> None:
 
 
 def read_job(run: Path) -> Retraining | None:
-    """Return what a run that can go on is about; None where none can."""
+    """Return the settings of a run that can be resumed; None if it cannot.
+
+    Parameters
+    ----------
+    run : Path
+        Folder of the run.
+    """
     try:
         job = _ADAPTER.validate_json((run / _JOB).read_bytes())
     except (OSError, ValidationError):
@@ -80,6 +99,11 @@ def read_job(run: Path) -> Retraining | None:
 @contextmanager
 def alone(run: Path) -> Iterator[None]:
     """Keep others away from a run.
+
+    Parameters
+    ----------
+    run : Path
+        Folder of the run.
 
     Raises
     ------
@@ -129,7 +153,7 @@ def use_model(checkpoint: Path, name: str) -> Path:
     Raises
     ------
     UserError
-        If the name is none or taken, or the copy cannot be written.
+        If the name is invalid or taken, or the copy cannot be written.
     """
     name = name.strip()
     if not re.fullmatch(r"\w[\w .-]*", name):

@@ -43,7 +43,13 @@ def branch_losses(
 
 
 def np_loss(recipe: Recipe) -> Loss:
-    """Return the loss of the nucleus branch."""
+    """Return the loss of the nucleus branch.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Names the loss and its focusing.
+    """
     known: dict[str, Loss] = {
         "dice": losses.dice,
         "ce_dice": losses.ce_dice,
@@ -55,7 +61,13 @@ def np_loss(recipe: Recipe) -> Loss:
 
 
 def tp_loss(recipe: Recipe) -> Loss:
-    """Return the loss of the type branch."""
+    """Return the loss of the type branch.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Names the loss and its focusing.
+    """
     known: dict[str, Loss] = {
         "dice": losses.dice,
         "ce_dice": losses.ce_dice,

@@ -26,7 +26,7 @@ _COLORS = {
     "pq": "#009e73",
     "f1": "#cc79a7",
 }
-"""Okabe & Ito (2008), told apart with colour-blind eyes."""
+"""Okabe & Ito (2008), distinguishable with colour vision deficiency."""
 
 
 def draw_curves(log: Path, path: Path) -> None:
@@ -55,13 +55,27 @@ def draw_curves(log: Path, path: Path) -> None:
 
 
 def read_log(log: Path) -> list[dict[str, str]]:
-    """Read the ``log.csv`` of a run, a row for every step."""
+    """Read the ``log.csv`` of a run, a row for every step.
+
+    Parameters
+    ----------
+    log : Path
+        The file.
+    """
     with log.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
 def draw_losses(axes: Axes, rows: list[dict[str, str]]) -> None:
-    """Draw the losses of every branch over epochs."""
+    """Draw the losses of every branch over epochs.
+
+    Parameters
+    ----------
+    axes : Axes
+        Where to draw.
+    rows : list of dict of str to str
+        The log, as `read_log` returns it.
+    """
     epochs = np.array([int(row["epoch"]) for row in rows])
     shown = np.unique(epochs)
     for branch in (key for key in rows[0] if key not in _NO_LOSS):
@@ -75,15 +89,23 @@ def draw_losses(axes: Axes, rows: list[dict[str, str]]) -> None:
 
 
 def draw_scores(axes: Axes, rows: list[dict[str, str]]) -> None:
-    """Draw the validation scores over epochs, in the colour of text the one that decides."""
+    """Draw the validation scores over epochs, in the colour of text the one that decides.
+
+    Parameters
+    ----------
+    axes : Axes
+        Where to draw.
+    rows : list of dict of str to str
+        The log, as `read_log` returns it.
+    """
     validated = [row for row in rows if row["scores"]]
     epochs = [int(row["epoch"]) for row in validated]
     scores = [json.loads(row["scores"]) for row in validated]
-    curves = {key: [over_datasets(of, key) for of in scores] for key in ("aji", "pq", "f1")}
+    curves = {key: [over_datasets(entry, key) for entry in scores] for key in ("aji", "pq", "f1")}
     for key, values in curves.items():
         if not np.isnan(values).all():
             axes.plot(epochs, values, ".-", label=_SCORES[key], color=_COLORS[key])
-    chosen = [of["score"] for of in scores]
+    chosen = [entry["score"] for entry in scores]
     best = int(np.argmax(chosen))
     ink = rcParams["text.color"]
     label = f"score, best {chosen[best]:.3f}"
@@ -95,9 +117,17 @@ def draw_scores(axes: Axes, rows: list[dict[str, str]]) -> None:
 
 
 def over_datasets(scores: dict[str, Any], key: str) -> float:
-    """Return a validation score's mean over datasets, and over types where each has its own."""
-    found = (of[key] for of in scores["datasets"].values() if key in of)
-    return mean(mean(of.values()) if isinstance(of, dict) else of for of in found)
+    """Return a validation score's mean over datasets, and over types where each has its own.
+
+    Parameters
+    ----------
+    scores : dict of str to Any
+        As `validation.validate` returns.
+    key : str
+        Name of the score.
+    """
+    found = (entry[key] for entry in scores["datasets"].values() if key in entry)
+    return mean(mean(value.values()) if isinstance(value, dict) else value for value in found)
 
 
 def _finish(axes: Axes) -> None:

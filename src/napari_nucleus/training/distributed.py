@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 def is_leader() -> bool:
-    """Return whether this process writes and tells, alone or among those of torchrun."""
+    """Return whether this process writes and reports: the only one, or the first of torchrun's."""
     return os.environ.get("RANK", "0") == "0"
 
 
@@ -25,19 +25,19 @@ def start_fabric(device: str | None = None) -> Fabric:
     Parameters
     ----------
     device : str or None
-        As `devices.pick_device` takes it; under torchrun its kind alone counts.
+        As `devices.pick_device` takes it; under torchrun only its type counts.
     """
-    place = pick_device(device)
-    half = autocast_dtype(place) == torch.float16
-    precision = MixedPrecision("16-mixed" if half else "bf16-mixed", place.type)
+    chosen = pick_device(device)
+    half = autocast_dtype(chosen) == torch.float16
+    precision = MixedPrecision("16-mixed" if half else "bf16-mixed", chosen.type)
     if not distributed.is_torchelastic_launched():
         # named, so that a cluster's variables around a notebook are not taken for a launch
         alone = LightningEnvironment()
-        here: list[int] | int = [place.index or 0] if place.type == "cuda" else 1
-        return Fabric(accelerator=place.type, devices=here, plugins=[precision, alone])
+        here: list[int] | int = [chosen.index or 0] if chosen.type == "cuda" else 1
+        return Fabric(accelerator=chosen.type, devices=here, plugins=[precision, alone])
     local, world = (int(os.environ[key]) for key in ("LOCAL_WORLD_SIZE", "WORLD_SIZE"))
     fabric = Fabric(
-        accelerator=place.type,
+        accelerator=chosen.type,
         devices=local,
         num_nodes=world // local,
         strategy="ddp",
@@ -48,16 +48,28 @@ def start_fabric(device: str | None = None) -> Fabric:
 
 
 def share_statistics(model: nn.Module) -> None:
-    """Give every process the leader's buffers: without a GPU each has its own batch statistics."""
+    """Give every process the leader's buffers: without a GPU each has its own batch statistics.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The same model in every process.
+    """
     if distributed.is_initialized():
         for buffer in model.buffers():
             distributed.broadcast(buffer, 0)
 
 
 def gather(part: list[T]) -> list[T]:
-    """Return the lists of all processes as one, in each of them."""
+    """Return the lists of all processes as one, in each of them.
+
+    Parameters
+    ----------
+    part : list
+        The list of this process.
+    """
     if not distributed.is_initialized():
         return part
     parts: list[list[T]] = [[] for _ in range(distributed.get_world_size())]
     distributed.all_gather_object(parts, part)
-    return [item for of_process in parts for item in of_process]
+    return [item for one in parts for item in one]

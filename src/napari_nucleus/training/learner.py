@@ -23,7 +23,7 @@ _FRESH = 10.0
 
 
 class Diverged(Exception):
-    """The loss or its gradient is no number; the arguments are the names of the batch's images."""
+    """The loss or its gradient is not a number; the arguments name the images of the batch."""
 
 
 class Learner:
@@ -84,8 +84,8 @@ class Learner:
             {"params": [parameter for name, parameter in learning.items() if name in parts[times]]}
             for times in self._times
         ]
-        kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer]
-        self.optimizer = kind(groups, phase.lr, weight_decay=recipe.weight_decay)
+        optimizer = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer]
+        self.optimizer = optimizer(groups, phase.lr, weight_decay=recipe.weight_decay)
         self._wrapped, self._stepper = fabric.setup(model, self.optimizer)
         self._wrapped.mark_forward_method("decode")
         cache = FeatureCache() if phase.views else None

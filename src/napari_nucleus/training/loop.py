@@ -23,7 +23,7 @@ from napari_nucleus.training.progress import Step
 from napari_nucleus.training.recipe import Recipe
 from napari_nucleus.training.run import Run
 from napari_nucleus.training.run_folder import RunFolder
-from napari_nucleus.training.schedule import plan
+from napari_nucleus.training.schedule import phase_schedules
 from napari_nucleus.training.split import count_images, count_tiles, split
 
 _log = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ def train_steps(
     fabric = start_fabric(device)
     folder = RunFolder(Path(out), resume, writes=fabric.is_global_zero)
     sources = [recipe.source(Path(path)) for path in data]
-    _warn_of_strangers(recipe, sources)
+    _warn_of_unnamed(recipe, sources)
     if recipe.types is None:
         recipe = replace(recipe, types=find_types(sources))
     training, validation = split(recipe, sources)
@@ -95,7 +95,7 @@ def train_steps(
         recipe,
         folder,
         patches,
-        plan(recipe, epoch, fabric.world_size),
+        phase_schedules(recipe, epoch, fabric.world_size),
         validation,
         _start(recipe, init),
         about,
@@ -115,15 +115,15 @@ def train_steps(
 train = at_once(train_steps)
 
 
-def _warn_of_strangers(recipe: Recipe, sources: Sequence[Source]) -> None:
-    """Tell of folders that, by another name, would be trained on without the recipe's split."""
-    strangers = [name for s in sources if (name := s.path.name) not in recipe.data]
-    if recipe.data and strangers:
+def _warn_of_unnamed(recipe: Recipe, sources: Sequence[Source]) -> None:
+    """Warn of folders that the recipe does not name: its split would not apply to them."""
+    unnamed = [name for s in sources if (name := s.path.name) not in recipe.data]
+    if recipe.data and unnamed:
         _log.warning(
-            "The recipe says how to read %s and nothing of %s, which is read by default: to read "
-            "it as one of those, give the folder that name.",
+            "The recipe has settings for %s but not for %s, which is read with the defaults: "
+            "rename the folder if it is one of those.",
             ", ".join(recipe.data),
-            ", ".join(strangers),
+            ", ".join(unnamed),
         )
 
 

@@ -13,7 +13,7 @@ from napari_nucleus.augment import PatchSampler, create_augmentation
 from napari_nucleus.datasets import Sample, Source
 from napari_nucleus.models.batch import Batch, Crops
 from napari_nucleus.training.recipe import Recipe
-from napari_nucleus.training.schedule import Plan
+from napari_nucleus.training.schedule import PhaseSchedule
 from napari_nucleus.training.split import weights_by_index
 
 S = TypeVar("S")
@@ -61,22 +61,22 @@ class Patches:
             jitter=self.augment.jitter,
         )
 
-    def cut(self, plan: Plan, start: int, first: int) -> Generator[list[Crops]]:
+    def cut(self, schedule: PhaseSchedule, start: int, first: int) -> Generator[list[Crops]]:
         """Yield the crops of each step of a phase, one for every batch that it accumulates.
 
         Parameters
         ----------
-        plan : Plan
+        schedule : PhaseSchedule
             The phase.
         start : int
             Steps of the run before the phase.
         first : int
             Step of the phase to begin with.
         """
-        phase = plan.phase
+        phase = schedule.phase
 
         def draw(step: int) -> list[Crops]:
-            key = start + plan.replayed(step)
+            key = start + schedule.replayed(step)
             firsts = (
                 (batch * self.processes + self.rank) * phase.batch
                 for batch in range(phase.accumulate)
@@ -85,16 +85,29 @@ class Patches:
                 self.sampler.draw(range(one, one + phase.batch), key, self.seed) for one in firsts
             ]
 
-        return _ahead(draw, range(first, plan.steps))
+        return _ahead(draw, range(first, schedule.steps))
 
-    def see(self, crops: list[Crops], plan: Plan, start: int, step: int) -> Iterator[Batch]:
-        """Yield crops as the network sees them; the arguments are those of `cut`.
+    def see(
+        self, crops: list[Crops], schedule: PhaseSchedule, start: int, step: int
+    ) -> Iterator[Batch]:
+        """Yield augmented batches.
 
         Before each, PyTorch's generator is seeded: for the augmentation by the step whose patches
         are used, and for what is random in the network by the step itself.
+
+        Parameters
+        ----------
+        crops : list of Crops
+            What `cut` has yielded for the step.
+        schedule : PhaseSchedule
+            The phase.
+        start : int
+            Steps of the run before the phase.
+        step : int
+            Step of the phase.
         """
         for number, part in enumerate(crops):
-            self._seed(start + plan.replayed(step), number, 0)
+            self._seed(start + schedule.replayed(step), number, 0)
             batch = self.augment(part.to(self.device))
             self._seed(start + step, number, 1)
             yield batch

@@ -1,4 +1,4 @@
-"""What a network would see if it were trained."""
+"""A picture of augmented training patches."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -36,7 +36,7 @@ def preview(recipe: Recipe, data: Sequence[str | Path], path: Path) -> None:
         If the data cannot be trained on, or the file cannot be written.
     """
     if path.suffix.lower() != ".png":
-        raise UserError(f"{path} is no PNG: name the preview something.png.")
+        raise UserError(f"{path} is not a PNG file: name the preview something.png.")
     sources = [recipe.source(Path(folder)) for folder in data]
     if recipe.types is None:
         recipe = replace(recipe, types=find_types(sources))

@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Step:
-    """What a training step tells.
+    """Progress of a run after a training step.
 
     Attributes
     ----------

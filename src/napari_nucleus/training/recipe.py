@@ -1,4 +1,4 @@
-"""What a training run is told: a recipe, as data, checked before anything is computed."""
+"""Recipe of a training run: settings as data, checked before anything is computed."""
 
 import tomllib
 from collections.abc import Mapping
@@ -39,8 +39,8 @@ class Phase:
     lr : Positive
         Peak learning rate.
     train : {"all", "decoder", "types"}
-        What learns: ``"all"``, ``"decoder"`` (all but the encoder) or ``"types"`` (the type branch
-        alone). The rest is frozen and in evaluation mode.
+        What is trained: ``"all"``, ``"decoder"`` (all but the encoder) or ``"types"`` (the type
+        branch only). The rest is frozen and in evaluation mode.
     views : Number
         n > 0 draws from a fixed pool of n augmented views of every patch of an epoch, so that a
         frozen encoder sees each once: its features are kept on disk. 0 augments anew every time.
@@ -89,12 +89,12 @@ class Recipe:
     optimizer, weight_decay : {"adam", "adamw"}
         Betas are (0.9, 0.999).
     start_share : Share
-        How far the weights that are kept lie on the way back to those that the run starts from,
-        against forgetting what these know (WiSE-FT, Wortsman et al. 2022): 0.5 keeps the mean of
-        both. Those that begin anew are kept as they are.
+        Weight-space interpolation towards the initial weights: saved = (1 - s) · trained +
+        s · initial, against forgetting (WiSE-FT, Wortsman et al. 2022). Newly initialised weights
+        are saved as trained.
     freeze_norm : bool
-        Whether batch normalisation keeps the statistics that the run starts with, where data are
-        too few to tell better ones.
+        Whether batch normalisation keeps its initial statistics, for data too few to estimate
+        better ones.
     schedule : {"step", "cosine"}
         ``"step"`` multiplies the rate by 0.1 every 25 epochs of a phase, ``"cosine"`` lets it fall
         to 0 over a phase.
@@ -118,7 +118,7 @@ class Recipe:
     data : dict[str, dict of str to Any]
         Dataset folder name to how that folder is read; see `Source`.
     card : dict of str to str
-        What the checkpoint's model card shall say besides: licence, credit, command.
+        Further entries of the checkpoint's model card: licence, credit, command.
     """
 
     model: str = "histonext_atto"
@@ -155,6 +155,11 @@ class Recipe:
     def source(self, path: Path) -> Source:
         """Return how the dataset folder at `path` is read.
 
+        Parameters
+        ----------
+        path : Path
+            The folder, whose name the recipe may mention in `data`.
+
         Raises
         ------
         UserError
@@ -178,8 +183,8 @@ def load_recipe(path: Path, **defaults: Any) -> Recipe:
     Raises
     ------
     UserError
-        If it is no TOML, or a key is unknown (the message names the nearest right one), or a value
-        is of the wrong kind or out of range.
+        If it is not valid TOML, or a key is unknown (the message suggests the nearest one), or a
+        value has the wrong type or is out of range.
     """
     recipe = checked(Recipe, {**defaults, **_read(path, ())}, str(path))
     for name in recipe.data:
@@ -236,7 +241,7 @@ def checked(settings: type[T], values: dict[str, Any], where: str) -> T:
     except ValidationError as error:
         first = error.errors()[0]
         *table, wrong = first["loc"]
-        place = ": ".join([where, ".".join(map(str, table))] if table else [where])
+        table_name = ": ".join([where, ".".join(map(str, table))] if table else [where])
         if first["type"] != "unexpected_keyword_argument":
             path = ".".join(map(str, first["loc"]))
             raise UserError(f"{where}: {path} = {first['input']!r}: {first['msg']}.") from None
@@ -244,4 +249,4 @@ def checked(settings: type[T], values: dict[str, Any], where: str) -> T:
         known = [key for key in keys if key != "path"] + ["extends"] * (settings is Recipe)
         near = get_close_matches(str(wrong), known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}."
-        raise UserError(f"{place} has no key {wrong!r}: {hint}") from None
+        raise UserError(f"{table_name} has no key {wrong!r}: {hint}") from None

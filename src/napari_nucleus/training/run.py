@@ -24,7 +24,7 @@ from napari_nucleus.training.patches import Patches
 from napari_nucleus.training.progress import Progress, Step
 from napari_nucleus.training.recipe import Recipe
 from napari_nucleus.training.run_folder import RunFolder
-from napari_nucleus.training.schedule import Plan
+from napari_nucleus.training.schedule import PhaseSchedule
 
 _NAMED = 8
 """Images that a message names."""
@@ -43,7 +43,7 @@ class Run:
         Where it is kept.
     patches : Patches
         What it learns from.
-    plans : list of Plan
+    schedules : list of PhaseSchedule
         Its phases.
     validation : list of Sample
         What it is scored on.
@@ -61,7 +61,7 @@ class Run:
         recipe: Recipe,
         folder: RunFolder,
         patches: Patches,
-        plans: list[Plan],
+        schedules: list[PhaseSchedule],
         validation: list[Sample],
         model: NucleusModel,
         about: dict[str, Any],
@@ -71,7 +71,7 @@ class Run:
         self.recipe = recipe
         self.folder = folder
         self.patches = patches
-        self.plans = plans
+        self.schedules = schedules
         self.validation = validation
         self.about = about
         self.progress = Progress()
@@ -127,31 +127,31 @@ class Run:
     def steps(self) -> Generator[Step]:
         """Yield every step to the end, and keep the state where the generator is closed."""
         try:
-            while self.progress.phase < len(self.plans):
-                yield from self._phase(self.plans[self.progress.phase])
+            while self.progress.phase < len(self.schedules):
+                yield from self._phase(self.schedules[self.progress.phase])
         except GeneratorExit:
             self._save()
             raise
 
-    def _phase(self, plan: Plan) -> Iterator[Step]:
+    def _phase(self, schedule: PhaseSchedule) -> Iterator[Step]:
         progress, phase = self.progress, self.progress.phase
-        if progress.phase_step >= plan.steps:
+        if progress.phase_step >= schedule.steps:
             progress.end_phase()
             return
         start = progress.step - progress.phase_step
-        learner = self._learner = self._begin(plan)
-        with closing(self.patches.cut(plan, start, progress.phase_step)) as cut:
-            while progress.phase == phase and progress.phase_step < plan.steps:
+        learner = self._learner = self._begin(schedule)
+        with closing(self.patches.cut(schedule, start, progress.phase_step)) as cut:
+            while progress.phase == phase and progress.phase_step < schedule.steps:
                 epoch = progress.epoch + 1
                 began, before = perf_counter(), learner.network_seconds
-                batches = self.patches.see(next(cut), plan, start, progress.phase_step)
-                losses = self._learn(batches, plan.rate(progress.phase_step, self.recipe))
+                batches = self.patches.see(next(cut), schedule, start, progress.phase_step)
+                losses = self._learn(batches, schedule.rate(progress.phase_step, self.recipe))
                 progress.step += 1
                 progress.phase_step += 1
                 seconds = perf_counter() - began
                 network = learner.network_seconds - before
-                epoch_ends = progress.phase_step % plan.per_epoch == 0
-                scores = self._end_epoch(plan) if epoch_ends else None
+                epoch_ends = progress.phase_step % schedule.per_epoch == 0
+                scores = self._end_epoch(schedule) if epoch_ends else None
                 steps, epochs = self._left()
                 step = Step(
                     progress.step,
@@ -168,9 +168,9 @@ class Run:
                     self._save()
                 yield step
 
-    def _begin(self, plan: Plan) -> Learner:
+    def _begin(self, schedule: PhaseSchedule) -> Learner:
         learner = Learner(
-            self.fabric, self.model, self.recipe, plan.phase, self._learnable, self._fresh
+            self.fabric, self.model, self.recipe, schedule.phase, self._learnable, self._fresh
         )
         if self.progress.phase_step and self._optimizer:
             try:
@@ -200,16 +200,16 @@ class Run:
 
     def _left(self) -> tuple[int, int]:
         """Return how many steps and epochs are left, the one that has begun included."""
-        done, plans = self.progress.phase_step, self.plans[self.progress.phase :]
-        steps = sum(plan.steps for plan in plans) - done
-        epochs = sum(plan.phase.epochs for plan in plans)
-        return steps, epochs - done // plans[0].per_epoch if plans else 0
+        done, schedules = self.progress.phase_step, self.schedules[self.progress.phase :]
+        steps = sum(schedule.steps for schedule in schedules) - done
+        epochs = sum(schedule.phase.epochs for schedule in schedules)
+        return steps, epochs - done // schedules[0].per_epoch if schedules else 0
 
-    def _end_epoch(self, plan: Plan) -> dict[str, Any] | None:
+    def _end_epoch(self, schedule: PhaseSchedule) -> dict[str, Any] | None:
         """Count an epoch, validate when it is time, and end a phase that no longer helps."""
         progress, recipe = self.progress, self.recipe
         progress.epoch += 1
-        last = plan is self.plans[-1] and progress.phase_step == plan.steps
+        last = schedule is self.schedules[-1] and progress.phase_step == schedule.steps
         if progress.epoch % recipe.validate_every and not last:
             return None
         scores = self._validate()

@@ -65,12 +65,26 @@ class RunFolder:
         self._writes = writes
 
     def save_weights(self, path: Path, model: NucleusModel) -> None:
-        """Keep a checkpoint, in place of the one before it."""
+        """Keep a checkpoint, in place of the one before it.
+
+        Parameters
+        ----------
+        path : Path
+            `best` or `last`.
+        model : NucleusModel
+            The model to save.
+        """
         if self._writes:
             save_checkpoint(path, model)
 
     def save_state(self, state: dict[str, Any]) -> None:
-        """Keep a state, in place of the one before it."""
+        """Keep a state, in place of the one before it.
+
+        Parameters
+        ----------
+        state : dict of str to Any
+            What PyTorch reads with ``weights_only=True``.
+        """
         if self._writes:
             with replacing(self.state) as part, part.open("wb") as file:
                 torch.save(state, file)
@@ -95,7 +109,13 @@ class RunFolder:
         return state
 
     def add(self, step: Step) -> None:
-        """Log a step."""
+        """Log a step.
+
+        Parameters
+        ----------
+        step : Step
+            The step that was taken.
+        """
         if not self._writes:
             return
         row = {

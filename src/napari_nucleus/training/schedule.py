@@ -10,7 +10,7 @@ _FALL, _EVERY = 0.1, 25
 
 
 @dataclass(frozen=True)
-class Plan:
+class PhaseSchedule:
     """A phase in steps.
 
     Attributes
@@ -30,11 +30,25 @@ class Plan:
         return self.phase.epochs * self.per_epoch
 
     def replayed(self, step: int) -> int:
-        """Return the step of the phase whose patches a step uses, which may be an earlier one."""
+        """Return the step of the phase whose patches a step uses, which may be an earlier one.
+
+        Parameters
+        ----------
+        step : int
+            Step of the phase, from 0.
+        """
         return step % (self.phase.views * self.per_epoch) if self.phase.views else step
 
     def rate(self, step: int, recipe: Recipe) -> float:
-        """Return the learning rate of a step of the phase."""
+        """Return the learning rate of a step of the phase.
+
+        Parameters
+        ----------
+        step : int
+            Step of the phase, from 0.
+        recipe : Recipe
+            The recipe of the run.
+        """
         if step < recipe.warmup:
             return self.phase.lr * (step + 1) / recipe.warmup
         if recipe.schedule == "step":
@@ -43,7 +57,7 @@ class Plan:
         return self.phase.lr * 0.5 * (1 + math.cos(math.pi * done))
 
 
-def plan(recipe: Recipe, epoch: int, processes: int) -> list[Plan]:
+def phase_schedules(recipe: Recipe, epoch: int, processes: int) -> list[PhaseSchedule]:
     """Lay out a run's phases.
 
     Parameters
@@ -56,6 +70,6 @@ def plan(recipe: Recipe, epoch: int, processes: int) -> list[Plan]:
         How many share a step, each with batches of its own.
     """
     return [
-        Plan(phase, max(epoch // (phase.batch * phase.accumulate * processes), 1))
+        PhaseSchedule(phase, max(epoch // (phase.batch * phase.accumulate * processes), 1))
         for phase in recipe.phases
     ]

@@ -16,6 +16,13 @@ def split(recipe: Recipe, sources: Sequence[Source]) -> tuple[list[Sample], list
 
     Where a dataset does not say which images are kept for validation, every so many is.
 
+    Parameters
+    ----------
+    recipe : Recipe
+        The recipe of the run.
+    sources : sequence of Source
+        The datasets.
+
     Raises
     ------
     UserError
@@ -44,7 +51,13 @@ def split(recipe: Recipe, sources: Sequence[Source]) -> tuple[list[Sample], list
 
 
 def count_images(training: list[Sample], validation: list[Sample]) -> dict[str, dict[str, int]]:
-    """Return how many images of each dataset are used for what."""
+    """Return how many images of each dataset are used for what.
+
+    Parameters
+    ----------
+    training, validation : list of Sample
+        Both sets.
+    """
     names = dict.fromkeys(sample.dataset for sample in [*training, *validation])
     parts = {"training": training, "validation": validation}
     return {
@@ -54,12 +67,25 @@ def count_images(training: list[Sample], validation: list[Sample]) -> dict[str, 
 
 
 def count_tiles(samples: Sequence[Sample], patch: int) -> int:
-    """Return how many patches it takes to cover the images once."""
+    """Return how many patches it takes to cover the images once.
+
+    Parameters
+    ----------
+    samples : sequence of Sample
+        Annotated images.
+    patch : int
+        Side of a patch in pixels.
+    """
     return sum(math.prod(math.ceil(side / patch) for side in s.labels.shape) for s in samples)
 
 
 def weights_by_index(recipe: Recipe) -> dict[int, float]:
     """Return the recipe's type weights by type index.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        The recipe of the run.
 
     Raises
     ------
