@@ -328,7 +328,7 @@ def test_train_from_other_weights_takes_their_kind(tmp_path: Path, data: Path) -
         (["--data", "{data}", "--model", "histonext_tny"], "did you mean histonext_tiny"),
         (["--data", "nowhere"], "nowhere is not a folder"),
         (["--data", "{data}", "--config", "nowhere.toml"], "cannot be read as a recipe"),
-        (["--data", "{data}", "--resume"], "holds no run to resume"),
+        (["--data", "{data}", "--resume"], "does not contain a run to resume"),
         (["--data", "{data}", "--init", "weights.pt"], "is a pickled file"),
     ],
 )

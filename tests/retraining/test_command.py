@@ -62,7 +62,7 @@ def test_interrupted_run_is_continued(given: tuple, job: Retraining, tmp_path: P
     for _ in range(5):
         next(steps)
     steps.close()
-    assert "add --resume to go on" in refusal(*given, "--out", out)
+    assert "add --resume to continue it" in refusal(*given, "--out", out)
     assert "give only --out" in refusal(*given, "--out", out, "--resume")
     found = answer("retrain", "--out", out, "--resume")
     assert found["after"] == retrain(job, tmp_path / "unbroken").after
@@ -71,9 +71,12 @@ def test_interrupted_run_is_continued(given: tuple, job: Retraining, tmp_path: P
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "nothing to learn from: add results"),
+        ([], "no training data: add results"),
         (["--data", "{data}", "--lr", "-1"], "lr = -1.0: Input should be greater than 0"),
-        (["--data", "{data}", "--model", "{start}", "--types", "blue"], "No nucleus to learn from"),
+        (
+            ["--data", "{data}", "--model", "{start}", "--types", "blue"],
+            "The training data contain no blue",
+        ),
         (["--data", "{data}", "--model", "nobody"], "There are no weights 'nobody'"),
         (["--resume"], "does not contain an interrupted run: leave out --resume"),
     ],

@@ -251,10 +251,15 @@ def test_the_only_region_is_parted() -> None:
         ((30, [1, 2]), (10, [1]), {}, "40 nuclei are annotated: review more regions, until"),
         ((60, [1, 2]), (0, [1]), {}, "No nucleus is left for validation: review another region"),
         ((0, [1, 2]), (60, [1]), {}, "No nucleus is left for training: review another region"),
-        ((60, [1]), (10, [1]), {}, "All nuclei to learn from are dark: review some of other"),
-        ((60, [1]), (10, [2]), {"train": "types"}, "All nuclei to learn from are dark"),
+        (
+            (60, [1]),
+            (10, [1]),
+            {},
+            "All nuclei in the training data are dark: review some of other",
+        ),
+        ((60, [1]), (10, [2]), {"train": "types"}, "All nuclei in the training data are dark"),
         ((60, None), (10, None), {"train": "types"}, "No nucleus has a class"),
-        ((60, [1]), (10, [1]), {"known": ["dark"]}, "No nucleus to learn from is pale: review"),
+        ((60, [1]), (10, [1]), {"known": ["dark"]}, "The training data contain no pale: review"),
         ((60, [1]), (10, [1]), {"types": ["dark"], "train": "types"}, "there are not two"),
     ],
 )
@@ -316,7 +321,7 @@ def test_sets_of_one_name_are_told_apart(data: Path, tmp_path: Path) -> None:
 def test_result_without_reviewed_region_is_told(result: Path) -> None:
     with pytest.raises(UserError, match=r"slide\.nucleus has no reviewed region: mark one"):
         read_training_data((result,), TYPES, 0.5)
-    with pytest.raises(UserError, match="nothing to learn from: add results"):
+    with pytest.raises(UserError, match="no training data: add results"):
         read_training_data((), TYPES, 0.5)
 
 
@@ -332,7 +337,7 @@ def test_material_is_kept_to_the_last_pixel(data: Path, tmp_path: Path) -> None:
             for key, value in vars(one).items():
                 np.testing.assert_array_equal(value, getattr(other, key))
     (tmp_path / "samples.npz").write_bytes(b"half of it")
-    with pytest.raises(UserError, match="the run cannot go on"):
+    with pytest.raises(UserError, match="the run cannot be resumed"):
         TrainingData.load(tmp_path / "samples.npz")
 
 

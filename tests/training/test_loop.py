@@ -121,10 +121,10 @@ def test_dataset_under_another_name_than_the_recipes_is_told(
 
 def test_run_is_not_overwritten(out: Path, data: Path, tmp_path: Path) -> None:
     before = (out / "last.safetensors").read_bytes()
-    with pytest.raises(UserError, match="holds a run: add --resume"):
+    with pytest.raises(UserError, match="contains a run: add --resume"):
         train(SHORT, [data], out)
     assert (out / "last.safetensors").read_bytes() == before
-    with pytest.raises(UserError, match="holds no run to resume"):
+    with pytest.raises(UserError, match="does not contain a run to resume"):
         train(SHORT, [data], tmp_path, resume=True)
 
 
@@ -154,7 +154,7 @@ def test_state_of_another_run_is_told(out: Path, data: Path, tmp_path: Path) -> 
     with pytest.raises(UserError, match="does not fit tiny with 2 types"):
         train(other, [data], tmp_path, resume=True)
     other = replace(SHORT, phases=(replace(SHORT.phases[0], train="types"),))
-    with pytest.raises(UserError, match="was left by other phases"):
+    with pytest.raises(UserError, match="belongs to a run with other phases"):
         train(other, [data], tmp_path, resume=True)
 
 

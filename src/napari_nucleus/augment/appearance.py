@@ -1,4 +1,4 @@
-"""What happens to some of the images: sharpness, noise, local contrast."""
+"""Photometric augmentation: sharpness, noise, local contrast."""
 
 import torch
 from kornia.enhance import sharpness

@@ -1,4 +1,4 @@
-"""Where the pixels of a patch come from: flips, scale, rotation, shear, elastic deformation."""
+"""Geometric augmentation: flips, scale, rotation, shear, elastic deformation."""
 
 import math
 from dataclasses import dataclass

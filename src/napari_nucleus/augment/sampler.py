@@ -1,4 +1,4 @@
-"""Which patches are cut from the annotated images: drawn by dataset, area and type of nuclei."""
+"""Sampling of training patches by dataset, area and type of nuclei."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -259,7 +259,7 @@ def dominant_types(sample: Sample, corners: NDArray[np.int64], patch: int) -> ND
 def _holds(
     starts: NDArray[np.int64], patch: int, centre: NDArray[np.float64]
 ) -> NDArray[np.float32]:
-    """Tell which of the intervals hold which of the centres, along one axis: (starts, centres)."""
+    """Return which intervals hold which centres, along one axis: (starts, centres)."""
     offset = centre - starts[:, None]
     return ((offset >= 0) & (offset < patch)).astype(np.float32)
 

@@ -28,7 +28,7 @@ _CONTEXT = 24
 
 @dataclass(frozen=True)
 class Strategy:
-    """What an augmentation does.
+    """Settings of an augmentation.
 
     Attributes
     ----------

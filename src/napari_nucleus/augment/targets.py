@@ -1,4 +1,4 @@
-"""What the networks are to predict, made from labels on the device, after augmentation."""
+"""Training targets, computed from labels on the device after augmentation."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""What the commands say: results on standard output, progress on standard error."""
+"""Output of the commands: results on standard output, progress on standard error."""
 
 import json
 import math

@@ -143,7 +143,7 @@ def _images(rows: list[dict[str, Any]]) -> Table:
 
 
 def _undefined(rows: list[dict[str, Any]]) -> str:
-    """Say which scores are left out, and of how many images."""
+    """Return which scores are undefined, and for how many images."""
     keys = ("dice", "aji", "pq")
     counts = {_NAMES[key]: sum(math.isnan(row[key]) for row in rows) for key in keys}
     parts = [

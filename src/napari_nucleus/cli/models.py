@@ -69,7 +69,7 @@ def _weights(name: str, file: Path) -> dict[str, Any]:
 
 
 def _sam(options: dict[str, Any]) -> dict[str, Any]:
-    """Tell which SAM a model leans on, if on any, and how to get it where it is not there."""
+    """Return the SAM that a model requires, if any, and how to get its weights if missing."""
     about = options.get("sam")
     return {"sam": {**about, "missing": missing_sam(**about)}} if about else {}
 

@@ -24,7 +24,7 @@ SCORES = {
     "f1d": "F1 detection",
     "mpq": "mPQ",
 }
-"""What is drawn, as far as a report has it."""
+"""Scores that are drawn, if the report contains them, and their names."""
 
 _INK, _IMAGE = "#222222", "#7a9cc6"
 

@@ -1,4 +1,4 @@
-"""How well a model, or a folder of predictions, agrees with annotated images."""
+"""Evaluation of a model, or of a folder of predictions, on annotated images."""
 
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What an evaluation hands out: scores with their 95 % intervals, per dataset, class and image."""
+"""Report of an evaluation: scores with 95 % intervals, per dataset, class and image."""
 
 from collections.abc import Sequence
 from typing import Any

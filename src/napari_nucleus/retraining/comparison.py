@@ -57,8 +57,7 @@ def reference_image(mpp: float) -> np.ndarray:
 
     The images that a model was trained on do not come with its weights, so it can neither be
     trained nor scored on them again. The `agreement` of both models on this image, which is not in
-    the training data, measures how much the new one has changed; it has no annotation to tell
-    whether for better or worse.
+    the training data, measures change, not accuracy.
 
     Parameters
     ----------

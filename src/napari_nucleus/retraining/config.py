@@ -39,7 +39,7 @@ class Retraining:
         Name or file of the checkpoint to start from.
     types : tuple of str or None
         Names of the types that the new model knows; None keeps those of the old one. The type
-        branch begins anew where they differ.
+        branch is newly initialised for types that differ.
     train : {"types", "decoder", "all"}
         What is trained: ``"types"`` (the type branch), ``"decoder"`` (all but the encoder, whose
         features are computed once) or ``"all"``.

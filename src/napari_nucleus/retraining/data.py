@@ -33,16 +33,16 @@ class TrainingData:
     Attributes
     ----------
     training : list of Sample
-        What is learned from.
+        The training set.
     validation : list of Sample
-        What is held out.
+        The validation set.
     """
 
     training: list[Sample]
     validation: list[Sample]
 
     def save(self, path: Path) -> None:
-        """Write everything to an ``.npz`` file, so that a run goes on as it began.
+        """Write everything to an ``.npz`` file, so that a run can be resumed without its data.
 
         Parameters
         ----------
@@ -93,7 +93,7 @@ class TrainingData:
                 )
         except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
             raise UserError(
-                f"{path} is missing or damaged: the run cannot go on; start it anew."
+                f"{path} is missing or damaged, so the run cannot be resumed: start a new one."
             ) from error
 
 
@@ -130,7 +130,7 @@ def read_training_data(
     """
     if not data:
         raise UserError(
-            "There is nothing to learn from: add results with reviewed regions, dataset folders or "
+            "There is no training data: add results with reviewed regions, dataset folders or "
             "GeoJSON files."
         )
     samples: list[Sample] = []
@@ -218,14 +218,16 @@ def _check_types(
     missing = [name for name in types if name not in there and name not in known]
     if missing:
         raise UserError(
-            f"No nucleus to learn from is {', '.join(missing)}: review some, or take the class off "
-            "the list."
+            f"The training data contain no {', '.join(missing)}: review some, or remove the class "
+            "from the list."
         )
     if len(types) > 1 and (len(there) == 1 or (train == "types" and not there)):
-        found = f"All nuclei to learn from are {there[0]}" if there else "No nucleus has a class"
+        found = (
+            f"All nuclei in the training data are {there[0]}" if there else "No nucleus has a class"
+        )
         raise UserError(
-            f"{found}: review some of other classes, or empty the list of classes to learn "
-            "outlines alone."
+            f"{found}: review some of other classes, or empty the list of classes to train "
+            "segmentation only."
         )
 
 
@@ -250,7 +252,7 @@ def _cut(sample: Sample) -> tuple[Sample, Sample]:
 
 
 def knows_types(samples: Sequence[Sample]) -> bool:
-    """Tell whether any nucleus has a class.
+    """Return whether any nucleus has a type.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""A retraining from beginning to end, step by step."""
+"""Fine-tuning on reviewed regions, step by step."""
 
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
@@ -49,7 +49,7 @@ from napari_nucleus.training.split import count_images, count_tiles
 from napari_nucleus.weights.store import read_card
 
 _FIT = 200
-"""Nuclei to learn from with which the parameters of the post-processing are fitted."""
+"""Training nuclei from which on the post-processing is fitted."""
 
 _FIT_PIXELS = 2**19
 """About the pixels that are enough for that."""
@@ -82,7 +82,7 @@ class Update:
 
 @dataclass(frozen=True)
 class Retrained:
-    """What a retraining has made.
+    """Result of a retraining.
 
     Attributes
     ----------

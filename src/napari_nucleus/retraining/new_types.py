@@ -26,7 +26,7 @@ def with_types(model: NucleusModel, types: Sequence[str]) -> tuple[NucleusModel,
     model
         The new one, in evaluation mode.
     fresh
-        Names of the weights that begin anew, in part or as a whole.
+        Names of weights that are newly initialised, in part or as a whole.
     """
     types = tuple(types)
     if types == model.types:
@@ -52,7 +52,7 @@ def with_types(model: NucleusModel, types: Sequence[str]) -> tuple[NucleusModel,
 
 
 def freeze_types(model: NucleusModel) -> None:
-    """Let the type branch, where there is one, not learn: background alone would spoil it.
+    """Freeze the type branch, if any: training on background only would spoil it.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Where retrainings are kept, how one goes on, and how its model gets a name."""
+"""Folders of retrainings: create, resume, discard, and publish the model by a name."""
 
 import re
 import shutil
@@ -32,7 +32,7 @@ def runs_dir() -> Path:
 def new_run() -> Path:
     """Return a folder for a run, and discard the state of interrupted runs.
 
-    Their best models stay; what they could go on from, which is large, goes.
+    Their best models stay; the large files needed to resume are deleted.
     """
     while (earlier := interrupted_run()) is not None:
         forget_state(earlier)
@@ -51,7 +51,7 @@ def interrupted_run() -> Path | None:
 
 
 def forget_state(run: Path) -> None:
-    """Remove what a run could go on from; its best model stays.
+    """Delete the files needed to resume a run; its best model stays.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def read_job(run: Path) -> Retraining | None:
 
 @contextmanager
 def alone(run: Path) -> Iterator[None]:
-    """Keep others away from a run.
+    """Lock a run against other windows and processes.
 
     Parameters
     ----------

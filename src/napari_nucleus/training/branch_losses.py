@@ -1,4 +1,4 @@
-"""What a network's answer costs: the losses of its branches, as a recipe names them."""
+"""Losses of the branches of a network, as a recipe names them."""
 
 from collections.abc import Callable
 from functools import partial

@@ -1,4 +1,4 @@
-"""What learns in a phase, and one step of it."""
+"""Optimisation of a model in a phase, step by step."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ _HIGHEST_NORM = 1.0
 """Longer gradients are shortened to this."""
 
 _FRESH = 10.0
-"""How many times faster parameters learn that begin anew among those that know something."""
+"""Factor of the learning rate of newly initialised parameters among trained ones."""
 
 
 class Diverged(Exception):
@@ -40,7 +40,7 @@ class Learner:
     learnable : frozenset of str
         Names of the parameters that may learn at all.
     fresh : frozenset of str
-        Names of the parameters that begin anew.
+        Names of newly initialised parameters.
 
     Attributes
     ----------
@@ -139,7 +139,7 @@ class Learner:
             ) from error
 
     def _learns(self, child: str) -> bool:
-        """Tell whether a direct child of the model is part of what learns."""
+        """Return whether a direct child of the model is trained."""
         return {"all": True, "decoder": child != "encoder", "types": child == "tp"}[
             self.phase.train
         ]

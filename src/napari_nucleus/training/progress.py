@@ -1,4 +1,4 @@
-"""How far a run is, for itself and for those who watch."""
+"""Progress of a training run."""
 
 import math
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class Step:
 
 @dataclass
 class Progress:
-    """What of a run is kept besides weights.
+    """State of a run besides its weights.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""A training run: phases, epochs and steps, what is kept of them, and how it goes on."""
+"""A training run in phases, epochs and steps, and how it is resumed."""
 
 from collections.abc import Generator, Iterator
 from contextlib import closing
@@ -52,7 +52,7 @@ class Run:
     about : dict of str to Any
         What the model card says besides scores.
     fresh : frozenset of str
-        Names of the parameters that begin anew.
+        Names of newly initialised parameters.
     """
 
     def __init__(
@@ -178,8 +178,8 @@ class Run:
                 self._optimizer = None
             except ValueError as error:
                 raise UserError(
-                    f"{self.folder.state} was left by other phases: go on with the recipe that the "
-                    "run began with."
+                    f"{self.folder.state} belongs to a run with other phases: resume it with its "
+                    "own recipe."
                 ) from error
         return learner
 

@@ -17,7 +17,7 @@ from napari_nucleus.training.progress import Step
 
 
 class RunFolder:
-    """Where a training run keeps what it makes.
+    """Folder of a training run.
 
     Attributes
     ----------
@@ -38,7 +38,7 @@ class RunFolder:
     path : Path
         The folder, made when there is something to keep.
     resume : bool
-        Whether it holds a run to go on with.
+        Whether to continue the run that it contains.
     writes : bool
         Whether this process is the one that keeps what all make.
 
@@ -56,16 +56,18 @@ class RunFolder:
         self.log = path / "log.csv"
         self.curves = path / "curves.png"
         if resume and not self.state.is_file():
-            raise UserError(f"{path} holds no run to resume: leave --resume out.")
+            raise UserError(f"{path} does not contain a run to resume: leave out --resume.")
         if not resume and self.state.exists():
-            raise UserError(f"{path} holds a run: add --resume to go on, or choose another folder.")
+            raise UserError(
+                f"{path} contains a run: add --resume to continue it, or choose another folder."
+            )
         if not resume and (self.best.exists() or self.last.exists()):
             raise UserError(f"{path} already contains a model: choose another folder.")
         self._continues = resume
         self._writes = writes
 
     def save_weights(self, path: Path, model: NucleusModel) -> None:
-        """Keep a checkpoint, in place of the one before it.
+        """Save a checkpoint, replacing the previous one.
 
         Parameters
         ----------
@@ -78,7 +80,7 @@ class RunFolder:
             save_checkpoint(path, model)
 
     def save_state(self, state: dict[str, Any]) -> None:
-        """Keep a state, in place of the one before it.
+        """Save a state, replacing the previous one.
 
         Parameters
         ----------

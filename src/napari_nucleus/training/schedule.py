@@ -1,4 +1,4 @@
-"""How long a phase is, and how fast is learned in it."""
+"""Length and learning rate of the phases of a run."""
 
 import math
 from dataclasses import dataclass

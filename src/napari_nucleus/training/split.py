@@ -1,4 +1,4 @@
-"""Which annotated images are trained on and which are kept for validation."""
+"""Split of annotated images into training and validation set."""
 
 import math
 from collections.abc import Sequence
@@ -26,8 +26,8 @@ def split(recipe: Recipe, sources: Sequence[Source]) -> tuple[list[Sample], list
     Raises
     ------
     UserError
-        If a dataset cannot be read, one part has no annotated nucleus, or a type has none to be
-        learned from.
+        If a dataset cannot be read, one part has no annotated nucleus, or a type has no
+        nucleus in the training set.
     """
     training: list[Sample] = []
     validation: list[Sample] = []

@@ -224,7 +224,7 @@ def test_what_is_missing_is_said_before_it_starts(
     with qtbot.waitSignal(widget.finished, timeout=WAIT):
         widget.train_button.click()
     (message,) = told()
-    assert message.startswith("There is nothing to learn from")
+    assert message.startswith("There is no training data")
     assert widget.status.text() == message
     assert not (home / "data" / "runs").exists()
     widget.form.model.setCurrentIndex(-1)
