@@ -77,7 +77,7 @@ def test_interrupted_run_is_continued(given: tuple, job: Retraining, tmp_path: P
             ["--data", "{data}", "--model", "{start}", "--types", "blue"],
             "The training data contain no blue",
         ),
-        (["--data", "{data}", "--model", "nobody"], "There are no weights 'nobody'"),
+        (["--data", "{data}", "--model", "nobody"], "Unknown weights 'nobody'"),
         (["--resume"], "does not contain an interrupted run: leave out --resume"),
     ],
 )

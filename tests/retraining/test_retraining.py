@@ -347,8 +347,8 @@ def test_material_is_not_unpickled(tmp_path: Path) -> None:
             return os.mkdir, (str(tmp_path / "run by the file"),)
 
     np.savez(tmp_path / "samples.npz", about=np.array([Trap()], dtype=object))
-    with pytest.raises(UserError, match="the run cannot go on"):
-        Material.load(tmp_path / "samples.npz")
+    with pytest.raises(UserError, match="the run cannot be resumed"):
+        TrainingData.load(tmp_path / "samples.npz")
     assert [file.name for file in tmp_path.iterdir() if file.name != "home"] == ["samples.npz"]
 
 

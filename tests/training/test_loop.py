@@ -116,7 +116,7 @@ def test_dataset_under_another_name_than_the_recipes_is_told(
     next(train_steps(replace(SHORT, data={"made": {}}), [data], tmp_path / "known"))
     assert not caplog.records
     next(train_steps(replace(SHORT, data={"CoNSeP": {}}), [data], tmp_path / "strange"))
-    assert "nothing of made" in caplog.text
+    assert "but not for made" in caplog.text
 
 
 def test_run_is_not_overwritten(out: Path, data: Path, tmp_path: Path) -> None:

@@ -54,7 +54,13 @@ def about() -> None:
 
 
 def complain(error: UserError) -> None:
-    """Print an error on standard error, in one line."""
+    """Print an error on standard error, in one line.
+
+    Parameters
+    ----------
+    error : UserError
+        What is wrong, and what to do.
+    """
     print(f"Error: {' '.join(str(error).split())}", file=sys.stderr)
 
 

@@ -17,12 +17,24 @@ Update = Callable[[int, int, str], None]
 
 
 def print_json(value: Mapping[str, Any]) -> None:
-    """Print one JSON object; numbers that are none become null."""
+    """Print one JSON object; numbers that are none become null.
+
+    Parameters
+    ----------
+    value : mapping of str to Any
+        The object.
+    """
     print(json.dumps(_plain(value), ensure_ascii=False, allow_nan=False))
 
 
 def say(text: str) -> None:
-    """Print a line as it is: paths stay whole, however narrow the terminal."""
+    """Print a line as it is: paths stay whole, however narrow the terminal.
+
+    Parameters
+    ----------
+    text : str
+        The line.
+    """
     out.print(text, soft_wrap=True, markup=False, highlight=False)
 
 
