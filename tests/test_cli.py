@@ -145,7 +145,7 @@ def test_image_without_nuclei_is_no_mistake(tmp_path: Path, weights: Path) -> No
         (["--model", "{weights}", "--mpp", "-1"], "not a plausible pixel size"),
         (["--model", "nobody", "--mpp", "1"], "Unknown weights 'nobody'"),
         (["--model", "old.pth", "--mpp", "1"], "is a pickled file"),
-        (["--model", "{image}", "--mpp", "1"], "is damaged or no safetensors file"),
+        (["--model", "{image}", "--mpp", "1"], "is damaged or not a safetensors file"),
         (
             ["--model", "{weights}", "--mpp", "1", "--region", "900", "0", "5", "5"],
             "holds no pixel of colon",
