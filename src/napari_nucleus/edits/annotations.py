@@ -15,6 +15,15 @@ from napari_nucleus.slides.tiles import Box
 def add_type(canvas: Canvas, name: str, color: str | None = None) -> Edit:
     """Add a type after the others, in a colour of its own if none is given.
 
+    Parameters
+    ----------
+    canvas : Canvas
+        The result.
+    name : str
+        Its name.
+    color : str or None
+        ``"#rrggbb"``.
+
     Raises
     ------
     UserError
@@ -28,6 +37,13 @@ def add_type(canvas: Canvas, name: str, color: str | None = None) -> Edit:
 
 def rename_type(canvas: Canvas, name: str, new: str) -> Edit:
     """Rename a type; its nuclei keep it.
+
+    Parameters
+    ----------
+    canvas : Canvas
+        The result.
+    name, new : str
+        Its name, and the new one.
 
     Raises
     ------
@@ -43,6 +59,15 @@ def rename_type(canvas: Canvas, name: str, new: str) -> Edit:
 def recolor_type(canvas: Canvas, name: str, color: str) -> Edit:
     """Give a type another colour, ``"#rrggbb"``.
 
+    Parameters
+    ----------
+    canvas : Canvas
+        The result.
+    name : str
+        Its name.
+    color : str
+        ``"#rrggbb"``.
+
     Raises
     ------
     UserError
@@ -55,6 +80,13 @@ def recolor_type(canvas: Canvas, name: str, color: str) -> Edit:
 
 def remove_type(canvas: Canvas, name: str) -> Edit:
     """Remove a type that no nucleus has.
+
+    Parameters
+    ----------
+    canvas : Canvas
+        The result.
+    name : str
+        Its name.
 
     Raises
     ------
@@ -83,8 +115,6 @@ def mark_reviewed(canvas: Canvas, region: Region) -> Edit:
         The result.
     region : Region
         (x0, y0, x1, y1) in level-0 pixels; what lies outside of the image is cut off.
-    extent
-        The image.
 
     Raises
     ------
@@ -104,6 +134,13 @@ def mark_reviewed(canvas: Canvas, region: Region) -> Edit:
 
 def unmark_reviewed(canvas: Canvas, x: float, y: float) -> Edit:
     """Take the mark off the region at a point, of several off the one marked last.
+
+    Parameters
+    ----------
+    canvas : Canvas
+        The result.
+    x, y : float
+        The point, in level-0 pixels.
 
     Raises
     ------

@@ -61,6 +61,16 @@ class Canvas:
     def labels(self, box: Box) -> np.ndarray:
         """Return the int32 labels of a box.
 
+        Parameters
+        ----------
+        box : Box
+            Level-0 pixels, half open.
+
+        Returns
+        -------
+        (height, width) ndarray of int32
+            0 = background.
+
         Raises
         ------
         IndexError
@@ -69,11 +79,32 @@ class Canvas:
         return read_box(self.levels[0], box.x0, box.y0, box.width, box.height)
 
     def image(self, box: Box) -> np.ndarray:
-        """Return the uint8 RGB pixels of a box."""
+        """Return the uint8 RGB pixels of a box.
+
+        Parameters
+        ----------
+        box : Box
+            Level-0 pixels, half open.
+
+        Returns
+        -------
+        (height, width, 3) ndarray of uint8
+            RGB.
+        """
         return self.slide.read(box.x0, box.y0, box.width, box.height)
 
     def chosen(self, labels: Iterable[int]) -> np.ndarray:
         """Return labels in ascending order, each once.
+
+        Parameters
+        ----------
+        labels : iterable of int
+            The nuclei.
+
+        Returns
+        -------
+        (N,) ndarray of int64
+            The labels.
 
         Raises
         ------
@@ -88,17 +119,40 @@ class Canvas:
         return wanted
 
     def boxes(self, labels: np.ndarray) -> list[Box]:
-        """Return the box around each nucleus."""
+        """Return the box around each nucleus.
+
+        Parameters
+        ----------
+        labels : (N,) ndarray of int
+            The nuclei.
+        """
         rows = self.table.rows(labels, ("x0", "y0", "x1", "y1"))
         return [Box(*map(int, edges)) for edges in zip(*rows.values(), strict=True)]
 
     def around(self, labels: np.ndarray) -> Box:
-        """Return the smallest box around some nuclei, of which there must be one."""
+        """Return the smallest box around some nuclei, of which there must be one.
+
+        Parameters
+        ----------
+        labels : (N,) ndarray of int
+            The nuclei.
+        """
         x0, y0, x1, y1 = self.table.rows(labels, ("x0", "y0", "x1", "y1")).values()
         return Box(int(x0.min()), int(y0.min()), int(x1.max()), int(y1.max()))
 
     def along(self, line: Points) -> np.ndarray:
-        """Return the labels of all nuclei that a line touches, ascending."""
+        """Return the labels of all nuclei that a line touches, ascending.
+
+        Parameters
+        ----------
+        line : Points
+            Its corners; what leaves the image is left out.
+
+        Returns
+        -------
+        (N,) ndarray of int64
+            The labels.
+        """
         corners = np.rint(np.asarray(line, float)).astype(int)
         parts = [line_pixels(y0, x0, y1, x1) for (x0, y0), (x1, y1) in pairwise(corners)]
         if not parts:
@@ -109,7 +163,18 @@ class Canvas:
         return found[found > 0]
 
     def inside(self, polygon: Points) -> np.ndarray:
-        """Return the labels of all nuclei centred in a polygon, ascending."""
+        """Return the labels of all nuclei centred in a polygon, ascending.
+
+        Parameters
+        ----------
+        polygon : Points
+            Its corners; fewer than three hold no nucleus.
+
+        Returns
+        -------
+        (N,) ndarray of int64
+            The labels.
+        """
         if len(polygon) < 3:
             return np.zeros(0, np.int64)
         shape = shapely.make_valid(shapely.Polygon(polygon))
@@ -122,7 +187,13 @@ class Canvas:
         )
 
     def erased(self, labels: np.ndarray) -> PixelChange:
-        """Return what it takes to remove nuclei, looked up chunk by chunk of the labels."""
+        """Return what it takes to remove nuclei, looked up chunk by chunk of the labels.
+
+        Parameters
+        ----------
+        labels : (N,) ndarray of int
+            The nuclei.
+        """
         pieces: dict[tuple[int, int], Box] = {}
         for box in self.boxes(labels):
             rows = range(box.y0 // CHUNK, (box.y1 - 1) // CHUNK + 1)

@@ -24,6 +24,13 @@ _LARGEST = 4096
 def split(canvas: Canvas, line: Points) -> Edit:
     """Part every nucleus that a line crosses; the largest piece keeps the label.
 
+    Parameters
+    ----------
+    canvas : Canvas
+        The result.
+    line : Points
+        Its corners.
+
     Raises
     ------
     UserError
@@ -56,6 +63,13 @@ def split(canvas: Canvas, line: Points) -> Edit:
 def merge(canvas: Canvas, labels: Iterable[int]) -> Edit:
     """Make one nucleus of several, with label and type of the largest; small gaps are filled.
 
+    Parameters
+    ----------
+    canvas : Canvas
+        The result.
+    labels : iterable of int
+        The nuclei.
+
     Raises
     ------
     UserError
@@ -76,7 +90,20 @@ def merge(canvas: Canvas, labels: Iterable[int]) -> Edit:
 
 
 def delete(canvas: Canvas, labels: Iterable[int]) -> Edit:
-    """Remove nuclei."""
+    """Remove nuclei.
+
+    Parameters
+    ----------
+    canvas : Canvas
+        The result.
+    labels : iterable of int
+        The nuclei.
+
+    Raises
+    ------
+    UserError
+        If there are none, or no such nuclei.
+    """
     chosen = canvas.chosen(labels)
     rows = canvas.table.rows(chosen)
     return Edit("delete", canvas.erased(chosen), Change(rows, _none_of(rows)))
@@ -162,6 +189,15 @@ def paint(canvas: Canvas, x: int, y: int, labels: np.ndarray, type_name: str) ->
 def reclassify(canvas: Canvas, labels: Iterable[int], type_name: str) -> Edit:
     """Give nuclei a type, of which a person is sure.
 
+    Parameters
+    ----------
+    canvas : Canvas
+        The result.
+    labels : iterable of int
+        The nuclei.
+    type_name : str
+        Their new type.
+
     Raises
     ------
     UserError
@@ -180,7 +216,20 @@ def reclassify(canvas: Canvas, labels: Iterable[int], type_name: str) -> Edit:
 
 
 def accept(canvas: Canvas, labels: Iterable[int]) -> Edit | None:
-    """Mark nuclei as checked and right; None where they are already."""
+    """Mark nuclei as checked and right; None where they are already.
+
+    Parameters
+    ----------
+    canvas : Canvas
+        The result.
+    labels : iterable of int
+        The nuclei.
+
+    Raises
+    ------
+    UserError
+        If there are none, or no such nuclei.
+    """
     new = sorted(set(canvas.chosen(labels).tolist()) - canvas.notes.checked)
     return Edit("accept", checked=Change([], new)) if new else None
 

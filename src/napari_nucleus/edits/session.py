@@ -177,13 +177,31 @@ class EditSession:
         return self._state.table.arrow().to_pandas()
 
     def rows(self, labels: Iterable[int]) -> pd.DataFrame:
-        """Return some nuclei, one row each in ascending order; labels without one are left out."""
+        """Return some nuclei, one row each in ascending order; labels without one are left out.
+
+        Parameters
+        ----------
+        labels : iterable of int
+            The nuclei.
+        """
         wanted = np.unique(np.fromiter(labels, np.int64))
         table = self._state.table
         return pd.DataFrame(table.rows(wanted[table.known(wanted)]))
 
     def read_labels(self, x: int, y: int, width: int, height: int) -> np.ndarray:
         """Return the int32 (height, width) labels of a box of level-0 pixels.
+
+        Parameters
+        ----------
+        x, y : int
+            Its first pixel.
+        width, height : int
+            Its size.
+
+        Returns
+        -------
+        (height, width) ndarray of int32
+            0 = background.
 
         Raises
         ------

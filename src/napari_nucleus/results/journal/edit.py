@@ -80,7 +80,20 @@ class Edit:
 
     @classmethod
     def from_json(cls, line: dict[str, Any], pixels: str | None) -> Self:
-        """Return the edit of a line, and of the pixels before it."""
+        """Return the edit of a line, and of the pixels before it.
+
+        Parameters
+        ----------
+        line : dict of str to Any
+            A line of the journal that names an edit.
+        pixels : str or None
+            What the line before it holds, if that is of pixels.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            If they are damaged.
+        """
         changes: dict[str, Any] = {
             name: Change(*line[name]) for name in ("types", "renamed", "checked") if name in line
         }

@@ -78,6 +78,11 @@ class History:
     def take(self, line: Line) -> tuple[Recorded, bool] | None:
         """Go on by one line; return the edit that it is about and whether it is done by it.
 
+        Parameters
+        ----------
+        line : Line
+            The next line of the journal.
+
         Raises
         ------
         UserError

@@ -10,6 +10,11 @@ def try_lock(folder: Path) -> FileLock | None:
 
     It is the operating system's: it goes with the process that holds it, however that ends.
 
+    Parameters
+    ----------
+    folder : Path
+        The result folder.
+
     Raises
     ------
     OSError
@@ -25,7 +30,13 @@ def try_lock(folder: Path) -> FileLock | None:
 
 
 def is_locked(folder: Path) -> bool:
-    """Tell whether a result is being corrected."""
+    """Tell whether a result is being corrected.
+
+    Parameters
+    ----------
+    folder : Path
+        The result folder.
+    """
     if not (folder / "edits.lock").exists():
         return False
     lock = try_lock(folder)

@@ -36,7 +36,15 @@ class PixelChange:
 
     @classmethod
     def between(cls, before: np.ndarray, after: np.ndarray, x: int, y: int) -> Self:
-        """Return what differs between two (H, W) label images with their first pixel at (x, y)."""
+        """Return what differs between two (H, W) label images with their first pixel at (x, y).
+
+        Parameters
+        ----------
+        before, after : (H, W) ndarray of int
+            Labels, 0 = background.
+        x, y : int
+            Their first pixel on level 0.
+        """
         changed = before != after
         goes_on = changed[:, 1:] & changed[:, :-1]
         goes_on &= (before[:, 1:] == before[:, :-1]) & (after[:, 1:] == after[:, :-1])
@@ -50,7 +58,13 @@ class PixelChange:
 
     @classmethod
     def joined(cls, parts: Iterable[Self]) -> Self:
-        """Return changes of different pixels as one."""
+        """Return changes of different pixels as one.
+
+        Parameters
+        ----------
+        parts : iterable of PixelChange
+            Changes of different pixels.
+        """
         empty = cls(*[np.zeros(0, np.int32)] * 5)
         return cls(
             *map(np.concatenate, zip(*(part._runs for part in (empty, *parts)), strict=True))
@@ -75,19 +89,41 @@ class PixelChange:
         return replace(self, before=self.after, after=self.before)
 
     def is_in(self, levels: Sequence[zarr.Array]) -> bool:
-        """Tell whether the labels after the change are what all levels of a pyramid hold."""
+        """Tell whether the labels after the change are what all levels of a pyramid hold.
+
+        Parameters
+        ----------
+        levels : sequence of zarr.Array
+            The labels, largest level first; each has half the height and width of the one
+            before.
+        """
         return all(
             np.array_equal(read_pixels(level, y, x), labels)
             for level, (y, x, labels) in zip(levels, self._by_level(len(levels)), strict=True)
         )
 
     def write(self, levels: Sequence[zarr.Array]) -> None:
-        """Write the labels after the change into all levels of a pyramid; twice does no harm."""
+        """Write the labels after the change into all levels of a pyramid; twice does no harm.
+
+        Parameters
+        ----------
+        levels : sequence of zarr.Array
+            The labels, largest level first; each has half the height and width of the one
+            before.
+        """
         for level, pixels in zip(levels, self._by_level(len(levels)), strict=True):
             write_pixels(level, *pixels)
 
     def draw(self, labels: np.ndarray, x: int, y: int) -> None:
-        """Change an (H, W) label image in place, with its first pixel at (x, y)."""
+        """Change an (H, W) label image in place, with its first pixel at (x, y).
+
+        Parameters
+        ----------
+        labels : (H, W) ndarray of int
+            0 = background; pixels that change outside of it are left out.
+        x, y : int
+            Their first pixel on level 0.
+        """
         rows, columns, after = self._pixels()
         rows, columns = rows - y, columns - x
         height, width = labels.shape
@@ -103,6 +139,11 @@ class PixelChange:
     @classmethod
     def decode(cls, text: str) -> Self:
         """Return what `encode` has written.
+
+        Parameters
+        ----------
+        text : str
+            Base64 of zlib-compressed runs.
 
         Raises
         ------

@@ -13,6 +13,11 @@ from napari_nucleus.results.labels import open_labels
 def recover(folder: Path) -> None:
     """Settle a result that nobody is correcting; one that is settled is only read.
 
+    Parameters
+    ----------
+    folder : Path
+        The result folder.
+
     Raises
     ------
     UserError
@@ -31,13 +36,28 @@ def recover(folder: Path) -> None:
 
 
 def is_settled(folder: Path, history: History) -> bool:
-    """Tell whether the labels show the last correction."""
+    """Tell whether the labels show the last correction.
+
+    Parameters
+    ----------
+    folder : Path
+        The result folder.
+    history : History
+        Its corrections.
+    """
     levels = open_labels(folder / "labels.zarr")
     return all(pixels.is_in(levels) for pixels in history.unsettled())
 
 
 def settle(folder: Path, history: History) -> None:
     """Write the last correction into the labels where they do not show it.
+
+    Parameters
+    ----------
+    folder : Path
+        The result folder.
+    history : History
+        Its corrections.
 
     Raises
     ------

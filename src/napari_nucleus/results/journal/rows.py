@@ -36,12 +36,30 @@ class NucleusTable:
         return self.columns["label"]
 
     def known(self, labels: np.ndarray) -> np.ndarray:
-        """Tell which labels belong to a nucleus."""
+        """Tell which labels belong to a nucleus.
+
+        Parameters
+        ----------
+        labels : (N,) ndarray of int
+            In any order.
+
+        Returns
+        -------
+        (N,) ndarray of bool
+            Whether there is such a nucleus.
+        """
         place = np.minimum(np.searchsorted(self.labels, labels), len(self) - 1)
         return self.labels[place] == labels if len(self) else np.zeros(len(labels), bool)
 
     def rows(self, labels: np.ndarray, columns: tuple[str, ...] | None = None) -> Rows:
         """Return the rows of some nuclei, all columns or those named.
+
+        Parameters
+        ----------
+        labels : (N,) ndarray of int
+            The nuclei, in the order of the rows.
+        columns : tuple of str or None
+            Names of columns, None for all.
 
         Raises
         ------
@@ -79,7 +97,13 @@ class NucleusTable:
             }
 
     def rename_type(self, before: str, after: str) -> None:
-        """Give the nuclei of a type its new name."""
+        """Give the nuclei of a type its new name.
+
+        Parameters
+        ----------
+        before, after : str
+            The name, and the new one.
+        """
         types = self.columns["type"]
         types[types == before] = after
 
@@ -89,7 +113,13 @@ class NucleusTable:
 
 
 def rows_to_json(rows: Rows) -> dict[str, list[Any]]:
-    """Return rows as JSON has them, without loss; a number that is missing becomes null."""
+    """Return rows as JSON has them, without loss; a number that is missing becomes null.
+
+    Parameters
+    ----------
+    rows : Rows
+        Columns of strings, numbers or truth values.
+    """
     return {
         name: [None if value != value else value for value in values.tolist()]
         for name, values in rows.items()
@@ -97,7 +127,13 @@ def rows_to_json(rows: Rows) -> dict[str, list[Any]]:
 
 
 def rows_from_json(rows: dict[str, list[Any]]) -> Rows:
-    """Return what `rows_to_json` was given, whole numbers and fractions in 64 bits."""
+    """Return what `rows_to_json` was given, whole numbers and fractions in 64 bits.
+
+    Parameters
+    ----------
+    rows : dict of str to list
+        Column name to values.
+    """
     return {name: _column(values) for name, values in rows.items()}
 
 

@@ -44,7 +44,15 @@ class Notes:
 
     @classmethod
     def read(cls, folder: Path, types: dict[str, str]) -> Self:
-        """Return what was saved with the table; `types` are those of `run.json`."""
+        """Return what was saved with the table; `types` are those of `run.json`.
+
+        Parameters
+        ----------
+        folder : Path
+            The result folder.
+        types : dict of str to str
+            Name to colour ``"#rrggbb"`` of the types in `run.json`.
+        """
         metadata = pq.read_schema(folder / "nuclei.parquet").metadata or {}
         if _KEY not in metadata:
             return cls(dict(types))
@@ -53,7 +61,13 @@ class Notes:
         return cls(reviewed=regions, checked=set(stored.pop("checked")), **stored)
 
     def apply(self, edit: Edit) -> None:
-        """Go on by one edit."""
+        """Go on by one edit.
+
+        Parameters
+        ----------
+        edit : Edit
+            The next edit.
+        """
         if edit.types is not None:
             self.types = dict(edit.types.after)
         if edit.reviewed is not None:
@@ -97,7 +111,20 @@ class State:
 
     @classmethod
     def replay(cls, folder: Path, types: dict[str, str]) -> Self:
-        """Return the state after the last line of the journal."""
+        """Return the state after the last line of the journal.
+
+        Parameters
+        ----------
+        folder : Path
+            The result folder.
+        types : dict of str to str
+            Name to colour ``"#rrggbb"`` of the types in `run.json`.
+
+        Raises
+        ------
+        UserError
+            If the journal is damaged.
+        """
         # The table first: a line that is saved in between is then left out, not missed.
         state = cls(folder, types)
         for edit in History(Journal(folder), state.notes.saved).since_saved():
@@ -105,7 +132,13 @@ class State:
         return state
 
     def apply(self, edit: Edit) -> None:
-        """Go on by one edit; twice does no harm."""
+        """Go on by one edit; twice does no harm.
+
+        Parameters
+        ----------
+        edit : Edit
+            The next edit.
+        """
         self.notes.apply(edit)
         if edit.rows is not None:
             self.table.replace(*edit.rows)
@@ -143,7 +176,13 @@ class State:
 
 
 def has_edits(folder: Path) -> bool:
-    """Tell whether a result was corrected by hand."""
+    """Tell whether a result was corrected by hand.
+
+    Parameters
+    ----------
+    folder : Path
+        The result folder.
+    """
     journal = folder / "edits.jsonl"
     if journal.exists() and journal.stat().st_size:
         return True
