@@ -69,18 +69,18 @@ class NewModelView(QWidget):
 
 def score_table(model: "Retrained") -> str:
     """Return the scores before and after as HTML."""
-    rows = ["<tr><td></td><td>before</td><td></td><td>after</td><td></td></tr>"]
+    rows = ["<tr><td></td><td>before</td><td>after</td><td></td></tr>"]
     for key, name in _SCORES.items():
         if key in model.before and key in model.after:
             before, after = model.before[key], model.after[key]
             rows.append(
-                f"<tr><td>{name}</td><td>{before:.3f}</td><td>→</td>"
+                f"<tr><td>{name}</td><td>{before:.3f}</td>"
                 f"<td><b>{after:.3f}</b></td><td>{after - before:+.3f}</td></tr>"
             )
     if model.agreement is not None:
         rows.append(
-            "<tr><td>Agreement with the<br>original model (PQ)</td>"
-            f"<td>1.000</td><td>→</td><td><b>{model.agreement:.3f}</b></td>"
+            "<tr><td>Agreement with<br>the original<br>model (PQ)</td>"
+            f"<td>1.000</td><td><b>{model.agreement:.3f}</b></td>"
             f"<td>{model.agreement - 1:+.3f}</td></tr>"
         )
     return f'<table cellspacing="2">{"".join(rows)}</table>'
