@@ -56,7 +56,7 @@ def run(folder: Path, data: Path) -> Path:
         env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "PYTHONPATH": "."},
     )
     assert answer.returncode == 0, answer.stderr
-    assert answer.stdout.count("on the images kept for validation") == 1
+    assert answer.stdout.count("on the validation images") == 1
     return out
 
 
