@@ -28,20 +28,20 @@ class Hand:
 
     def act(self) -> bool:
         """Try one correction; return whether something changed."""
-        told: list[object] = []
-        self.session.changed = [told.append]
+        news: list[object] = []
+        self.session.changed = [news.append]
         change: Callable[[], object] = self.changes[self.rng.integers(len(self.changes))]
         try:
             change()
         except UserError:
-            assert not told
-        return bool(told)
+            assert not news
+        return bool(news)
 
     def some(self, most: int) -> list[int]:
         labels = self.session.table()["label"].to_numpy()
         return self.rng.choice(labels, self.rng.integers(1, most + 1)).tolist()
 
-    def kind(self) -> str:
+    def type_name(self) -> str:
         return str(self.rng.choice(list(self.session.types)))
 
     def point(self) -> tuple[int, int]:
@@ -63,23 +63,25 @@ class Hand:
     def add(self) -> None:
         height, width = self.rng.integers(2, 20, 2)
         mask = self.rng.random((height, width)) < 0.8
-        self.session.apply(operations.add, mask, *self.point(), self.kind())
+        self.session.apply(operations.add, mask, *self.point(), self.type_name())
 
     def paint(self) -> None:
         x, y = self.rng.integers(0, (WIDTH - 20, HEIGHT - 20)).tolist()
         labels = self.session.read_labels(x, y, 20, 20)
         height, width = self.rng.integers(1, 12, 2)
         labels[3 : 3 + height, 4 : 4 + width] = self.rng.choice([0, labels.max(), 999])
-        self.session.apply(operations.paint, x, y, labels, self.kind())
+        self.session.apply(operations.paint, x, y, labels, self.type_name())
 
     def classify(self) -> None:
-        self.session.apply(operations.reclassify, self.some(9), self.kind())
+        self.session.apply(operations.reclassify, self.some(9), self.type_name())
 
     def remove_type(self) -> None:
-        self.session.apply(annotations.remove_type, self.kind())
+        self.session.apply(annotations.remove_type, self.type_name())
 
     def rename(self) -> None:
-        self.session.apply(annotations.rename_type, self.kind(), f"type {self.rng.integers(1000)}")
+        self.session.apply(
+            annotations.rename_type, self.type_name(), f"type {self.rng.integers(1000)}"
+        )
 
     def new_type(self) -> None:
         self.session.apply(annotations.add_type, f"type {self.rng.integers(1000)}")

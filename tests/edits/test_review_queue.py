@@ -6,7 +6,7 @@ from napari_nucleus.edits.review_queue import uncertain_nuclei
 
 
 def nuclei(count: int = 200, seed: int = 0) -> pd.DataFrame:
-    """Nuclei of two types, the second four times as large, of whose class nobody doubts."""
+    """Nuclei of two types, the second four times as large, of certain classes."""
     rng = np.random.default_rng(seed)
     second = np.arange(count) % 2 == 1
     area = rng.normal(40, 4, count) * np.where(second, 4, 1)
@@ -37,7 +37,7 @@ def test_what_stands_out_comes_first(column: str, value: float, reason: str) -> 
     table.loc[100, column] = value  # a small one
     first = uncertain_nuclei(table).iloc[0]
     assert (first["label"], first["reason"]) == (101, reason)
-    assert 0.5 < first["doubt"] <= 1
+    assert 0.5 < first["uncertainty"] <= 1
 
 
 def test_a_large_nucleus_of_a_large_type_is_no_outlier() -> None:
@@ -45,20 +45,20 @@ def test_a_large_nucleus_of_a_large_type_is_no_outlier() -> None:
     table.loc[101, "area_um2"] = 160.0
     queue = uncertain_nuclei(table)
     assert queue["label"][0] != 102
-    assert (queue.loc[queue["label"] == 102, "doubt"] < 0.1).all()
+    assert (queue.loc[queue["label"] == 102, "uncertainty"] < 0.1).all()
 
 
-def test_a_solid_nucleus_gives_no_doubt_of_its_boundary() -> None:
+def test_a_solid_nucleus_has_a_certain_boundary() -> None:
     table = nuclei()
     table.loc[100, "solidity"] = 1.0
     assert uncertain_nuclei(table).set_index("label").loc[101, "reason"] != "boundary"
 
 
-def test_the_order_is_that_of_the_doubt() -> None:
+def test_the_most_uncertain_come_first() -> None:
     table = nuclei().assign(type_prob=np.linspace(0.5, 0.99, 200))
     queue = uncertain_nuclei(table)
-    assert queue["doubt"].is_monotonic_decreasing
-    assert queue["doubt"].between(0, 1).all()
+    assert queue["uncertainty"].is_monotonic_decreasing
+    assert queue["uncertainty"].between(0, 1).all()
     assert set(queue["label"]) == set(table["label"])
 
 

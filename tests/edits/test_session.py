@@ -67,9 +67,9 @@ def test_split(session: EditSession) -> None:
     for label, new, top in ((2, 49, 3), (10, 50, 19)):
         expected[top : top + 10, 19:22] = new
         assert set(np.unique(labels_of(session)[top : top + 10, 22])) <= {label, new}
-    mine = labels_of(session)
-    expected[:, 22] = mine[:, 22]
-    np.testing.assert_array_equal(mine, expected)
+    labels = labels_of(session)
+    expected[:, 22] = labels[:, 22]
+    np.testing.assert_array_equal(labels, expected)
     check_table(session, {2, 10, 49, 50})
     for piece in (10, 50):
         assert row(session, piece)["type"] == before["type"]
@@ -78,12 +78,12 @@ def test_split(session: EditSession) -> None:
     assert session.next_label == 51
 
 
-def test_a_line_that_ends_in_a_nucleus_parts_nothing(session: EditSession) -> None:
-    with pytest.raises(UserError, match="parts no nucleus"):
+def test_a_line_that_ends_in_a_nucleus_splits_nothing(session: EditSession) -> None:
+    with pytest.raises(UserError, match="splits no nucleus"):
         session.apply(operations.split, [(23, 0), (23, 8)])
-    with pytest.raises(UserError, match="parts no nucleus"):
+    with pytest.raises(UserError, match="splits no nucleus"):
         session.apply(operations.split, [(15, 0), (15, 80)])
-    with pytest.raises(UserError, match="parts no nucleus"):
+    with pytest.raises(UserError, match="splits no nucleus"):
         session.apply(operations.split, [(23, 5)])
     assert not session.can_undo
 
@@ -105,11 +105,11 @@ def test_merge_takes_label_and_type_of_the_largest(session: EditSession) -> None
     painted = labels_of(session)
     painted[3:13, 13:19] = np.where(painted[3:13, 13:19] == 0, 2, 0)  # 2 grows up to 1
     session.apply(operations.paint, 0, 0, painted, "other")
-    kind = row(session, 2)["type"]
-    assert kind != row(session, 1)["type"]
+    type_name = row(session, 2)["type"]
+    assert type_name != row(session, 1)["type"]
     session.apply(operations.merge, session.canvas.along([(8, 8), (24, 8)]))
     assert (labels_of(session)[3:13, 3:29] == 2).all()
-    assert row(session, 2)["type"] == kind
+    assert row(session, 2)["type"] == type_name
     assert not len(session.rows([1]))
     check_table(session, {2})
 
@@ -121,9 +121,9 @@ def test_merge_fills_a_small_gap(session: EditSession) -> None:
     )  # columns 22 and 23 of nucleus 2, but still one label
     session.apply(operations.split, [(24, 0), (24, 15)])
     session.apply(operations.merge, [2, 49])
-    mine = labels_of(session)
-    assert (mine[4:12, 19:29] == 2).all()
-    assert np.count_nonzero(mine == 2) >= 8 * 10 + 2 * 8
+    labels = labels_of(session)
+    assert (labels[4:12, 19:29] == 2).all()
+    assert np.count_nonzero(labels == 2) >= 8 * 10 + 2 * 8
     check_table(session, {2})
 
 
@@ -134,7 +134,7 @@ def test_what_cannot_be_merged(session: EditSession) -> None:
         session.apply(operations.merge, [1])
     with pytest.raises(UserError, match="no nucleus 99"):
         session.apply(operations.merge, [1, 99])
-    with pytest.raises(UserError, match="No nucleus is chosen"):
+    with pytest.raises(UserError, match="No nucleus is selected"):
         session.apply(operations.merge, [])
 
 
@@ -163,13 +163,13 @@ def test_add(session: EditSession) -> None:
     session.apply(
         operations.add, mask, 12, 5, "spindle"
     )  # between 1 and 2: only columns 13 to 18 are free
-    mine = labels_of(session)
-    np.testing.assert_array_equal(mine[5:11, 13:19], 49)
-    assert np.count_nonzero(mine != LABELS) == 36
+    labels = labels_of(session)
+    np.testing.assert_array_equal(labels[5:11, 13:19], 49)
+    assert np.count_nonzero(labels != LABELS) == 36
     check_table(session, {49})
     assert row(session, 49)["type"] == "spindle"
     assert row(session, 49)["type_prob"] == 1
-    with pytest.raises(UserError, match="lies there already"):
+    with pytest.raises(UserError, match="already there"):
         session.apply(operations.add, mask, 12, 5, "spindle")
 
 
@@ -218,10 +218,10 @@ def test_a_number_from_elsewhere_is_a_new_nucleus(session: EditSession) -> None:
     painted[14:17, 14:17] = 48
     painted[0:2, 0:2] = -1
     session.apply(operations.paint, 0, 0, painted, "other")
-    mine = labels_of(session)
-    assert (mine[14:17, 14:17] == 50).all()
-    assert (mine[0:2, 0:2] == 49).all()
-    np.testing.assert_array_equal(mine == 48, LABELS == 48)
+    labels = labels_of(session)
+    assert (labels[14:17, 14:17] == 50).all()
+    assert (labels[0:2, 0:2] == 49).all()
+    np.testing.assert_array_equal(labels == 48, LABELS == 48)
     check_table(session, {49, 50})
 
 
@@ -278,7 +278,7 @@ def test_classes_that_cannot_be(session: EditSession) -> None:
     with pytest.raises(UserError, match="no class 'ghost'"):
         session.apply(annotations.rename_type, "ghost", "spirit")
     for color in ("red", "#12345", "#12345g"):
-        with pytest.raises(UserError, match="no colour"):
+        with pytest.raises(UserError, match="Invalid colour"):
             session.apply(annotations.recolor_type, "other", color)
 
 
@@ -297,19 +297,19 @@ def test_reviewed_regions(session: EditSession, path: Path) -> None:
     assert reviewed_regions(path) == session.reviewed
     with pytest.raises(UserError, match="already"):
         session.apply(annotations.mark_reviewed, (10, 10, 20, 20))
-    with pytest.raises(UserError, match="no pixel"):
+    with pytest.raises(UserError, match="outside the image"):
         session.apply(annotations.mark_reviewed, (200, 0, 300, 90))
-    session.apply(annotations.mark_reviewed, (0, 0, 50, 50))  # takes the place of the first
+    session.apply(annotations.mark_reviewed, (0, 0, 50, 50))  # replaces the first
     assert session.reviewed == [(60, 60, WIDTH, HEIGHT), (0, 0, 50, 50)]
     session.apply(annotations.unmark_reviewed, 70, 70)
-    with pytest.raises(UserError, match="No region"):
+    with pytest.raises(UserError, match="No reviewed region"):
         session.apply(annotations.unmark_reviewed, 70, 70)
     assert reviewed_regions(path) == [(0, 0, 50, 50)]
 
 
-def test_what_is_to_be_shown_anew_is_told(session: EditSession) -> None:
-    told: list[Changed] = []
-    session.changed.append(told.append)
+def test_listeners_learn_what_changed(session: EditSession) -> None:
+    changes: list[Changed] = []
+    session.changed.append(changes.append)
     session.apply(operations.split, [(23, 0), (23, 15)])
     session.apply(operations.reclassify, [1, 48], "other")
     session.apply(operations.delete, [9])
@@ -318,19 +318,19 @@ def test_what_is_to_be_shown_anew_is_told(session: EditSession) -> None:
     session.apply(annotations.mark_reviewed, (0, 0, 9, 9))
     session.apply(operations.accept, [3])
     session.apply(operations.accept, [3])  # changes nothing
-    assert [news.labels.tolist() for news in told] == [[2, 49], [1, 48], [9], [9], [], [], []]
+    assert [news.labels.tolist() for news in changes] == [[2, 49], [1, 48], [9], [9], [], [], []]
     square = Box(3, 19, 13, 29)
     boxes = [Box(19, 3, 29, 13), Box(3, 3, WIDTH, HEIGHT), square, square, None, None, None]
-    assert [news.box for news in told] == boxes
-    assert [news.types for news in told].index(True) == 4
-    assert [news.reviewed for news in told].index(True) == 5
-    assert [news.checked for news in told].index(True) == 6
+    assert [news.box for news in changes] == boxes
+    assert [news.types for news in changes].index(True) == 4
+    assert [news.reviewed for news in changes].index(True) == 5
+    assert [news.checked for news in changes].index(True) == 6
 
 
-def test_next_to_check_leaves_out_what_was_seen(session: EditSession) -> None:
+def test_uncertain_nuclei_leave_out_what_was_seen(session: EditSession) -> None:
     queue = uncertain_nuclei(session.table(), session.checked)
     assert set(queue["label"]) == set(range(1, 49))
-    # The last column and row are cut off by the border: the smallest is the most doubtful.
+    # The last column and row are cut off by the border: the smallest is the most uncertain.
     session.apply(operations.accept, [1])
     session.apply(operations.reclassify, [2], "other")
     assert set(uncertain_nuclei(session.table(), session.checked)["label"]) == set(range(3, 49))

@@ -107,7 +107,7 @@ def remove_type(canvas: Canvas, name: str) -> Edit:
 def mark_reviewed(canvas: Canvas, region: Region) -> Edit:
     """Mark a region as one in which every nucleus has been seen.
 
-    It takes the place of earlier ones that lie within it.
+    It replaces earlier ones that lie within it.
 
     Parameters
     ----------
@@ -123,10 +123,10 @@ def mark_reviewed(canvas: Canvas, region: Region) -> Edit:
     """
     box = Box(*region).grown(0, within=canvas.extent)
     if box.width < 1 or box.height < 1:
-        raise UserError("The region holds no pixel of the image: draw it on the image.")
+        raise UserError("The region lies outside the image: draw it on the image.")
     marked = canvas.notes.reviewed
     if any(box.grown(0, within=Box(*other)) == box for other in marked):
-        raise UserError("This region is marked as reviewed already.")
+        raise UserError("This region is already marked as reviewed.")
     left = [other for other in marked if Box(*other).grown(0, within=box) != Box(*other)]
     new = (box.x0, box.y0, box.x1, box.y1)
     return Edit("mark as reviewed", reviewed=Change(marked, [*left, new]))
@@ -153,7 +153,7 @@ def unmark_reviewed(canvas: Canvas, x: float, y: float) -> Edit:
         if x0 <= x < x1 and y0 <= y < y1:
             left = marked[:index] + marked[index + 1 :]
             return Edit("unmark as reviewed", reviewed=Change(marked, left))
-    raise UserError("No region there is marked as reviewed: click into one that is.")
+    raise UserError("No reviewed region there: click inside one.")
 
 
 def _check_type(canvas: Canvas, name: str) -> None:
@@ -168,11 +168,11 @@ def _new_name(canvas: Canvas, name: str) -> str:
     if not name:
         raise UserError("A class needs a name.")
     if name in canvas.notes.types:
-        raise UserError(f"There is a class {name!r} already: choose another name.")
+        raise UserError(f"Class {name!r} already exists: choose another name.")
     return name
 
 
 def _color(color: str) -> str:
     if not re.fullmatch("#[0-9a-fA-F]{6}", color):
-        raise UserError(f"{color!r} is no colour: give it as #rrggbb, such as #3cb44b.")
+        raise UserError(f"Invalid colour {color!r}: use #rrggbb, such as #3cb44b.")
     return color.lower()

@@ -113,7 +113,7 @@ class Canvas:
         """
         wanted = np.unique(np.fromiter(labels, np.int64))
         if not len(wanted):
-            raise UserError("No nucleus is chosen: click one, or draw a line around some.")
+            raise UserError("No nucleus is selected: click one, or draw around several.")
         if not (known := self.table.known(wanted)).all():
             raise UserError(f"There is no nucleus {wanted[~known][0]}: choose another.")
         return wanted

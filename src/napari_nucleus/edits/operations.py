@@ -51,7 +51,7 @@ def split(canvas: Canvas, line: Points) -> Edit:
         parts.append(_reshaped(canvas, box, before, after, parents=dict.fromkeys(new, label)))
         first += count - 1
     if not parts:
-        raise UserError("The line parts no nucleus: draw it across one, from side to side.")
+        raise UserError("The line splits no nucleus: draw it across one, from side to side.")
     pixels, rows = zip(*parts, strict=True)
     return Edit(
         "split",
@@ -223,7 +223,7 @@ def accept(canvas: Canvas, labels: Iterable[int]) -> Edit | None:
     canvas : Canvas
         The result.
     labels : iterable of int
-        The nuclei.
+        Nuclei that are right as they are.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Which nuclei a person should look at first."""
+"""Uncertain nuclei, to be reviewed first."""
 
 from collections.abc import Collection
 
@@ -13,12 +13,11 @@ _MAD = 1.4826
 
 
 def uncertain_nuclei(table: pd.DataFrame, checked: Collection[int] = ()) -> pd.DataFrame:
-    """Order nuclei by the doubt that there is about them.
+    """Order nuclei by uncertainty.
 
-    Three doubts of 0 to 1 are looked at, and the greatest counts: of the class (what the chosen
-    type leaves to the others), of the size (how far its area is from that of its type, on a
-    logarithmic scale), of the boundary (how far its solidity falls below that of its type, as it
-    does where nuclei stick together or were cut).
+    Uncertainty is the largest of three scores from 0 to 1: of the class (probability of all other
+    types), of the size (deviation of the logarithmic area from the median of the type) and of the
+    boundary (solidity below the median of the type, as of nuclei that were merged or cut).
 
     Parameters
     ----------
@@ -31,28 +30,31 @@ def uncertain_nuclei(table: pd.DataFrame, checked: Collection[int] = ()) -> pd.D
     Returns
     -------
     DataFrame
-        Columns `label`, `doubt` and `reason` (``"class"``, ``"size"`` or ``"boundary"``), the most
-        doubtful first. Nuclei that are edited or checked, or leave no doubt, are left out.
+        Columns `label`, `uncertainty` (0 to 1) and `reason` (``"class"``, ``"size"`` or
+        ``"boundary"``), the most uncertain first. Nuclei that are edited, checked or of
+        uncertainty 0 are left out.
     """
     area = table["area_um2"] if "area_um2" in table else table["area_px2"]
     size = _deviation(np.log(area), table["type"])
     boundary = _deviation(table["solidity"], table["type"])
-    doubts = pd.DataFrame(
+    scores = pd.DataFrame(
         {
             "class": (1 - table["type_prob"]).fillna(0).clip(0, 1),
-            "size": _doubt(size.abs()),
-            "boundary": _doubt((-boundary).clip(lower=0)),
+            "size": _score(size.abs()),
+            "boundary": _score((-boundary).clip(lower=0)),
         }
     ).astype(float)
     queue = pd.DataFrame(
         {
             "label": table["label"],
-            "doubt": doubts.max(axis=1),
-            "reason": doubts.columns.to_numpy()[doubts.to_numpy().argmax(axis=1)],
+            "uncertainty": scores.max(axis=1),
+            "reason": scores.columns.to_numpy()[scores.to_numpy().argmax(axis=1)],
         }
     )
-    open_ = ~table["edited"] & ~table["label"].isin(list(checked)) & (queue["doubt"] > 0)
-    return queue[open_].sort_values("doubt", ascending=False, kind="stable", ignore_index=True)
+    open_ = ~table["edited"] & ~table["label"].isin(list(checked)) & (queue["uncertainty"] > 0)
+    return queue[open_].sort_values(
+        "uncertainty", ascending=False, kind="stable", ignore_index=True
+    )
 
 
 def _deviation(values: pd.Series, types: pd.Series) -> pd.Series:
@@ -62,6 +64,6 @@ def _deviation(values: pd.Series, types: pd.Series) -> pd.Series:
     return (centred / spread.where(spread > 0)).fillna(0)
 
 
-def _doubt(deviation: pd.Series) -> pd.Series:
-    """Turn a deviation of 0 to infinity into a doubt of 0 to 1."""
+def _score(deviation: pd.Series) -> pd.Series:
+    """Turn a deviation of 0 to infinity into a score of 0 to 1."""
     return deviation**2 / (deviation**2 + _HALF**2)

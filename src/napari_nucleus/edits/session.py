@@ -132,13 +132,13 @@ class EditSession:
         self.canvas = Canvas(state, levels, self.slide, self.mpp)
         if self._journal.last < state.notes.saved:
             self.warning = (
-                f"{self.path.name}/edits.jsonl was cut: all corrections are here, but those made "
-                "until now cannot be undone."
+                f"{self.path.name}/edits.jsonl is truncated: all corrections are kept, but those "
+                "made until now cannot be undone."
             )
         elif self._journal.torn or self._journal.unfinished:
             self.warning = (
-                f"The last line of {self.path.name}/edits.jsonl was cut, as by a power failure: "
-                "all corrections before it are here."
+                f"The last line of {self.path.name}/edits.jsonl is incomplete, as after a power "
+                "failure: all corrections before it are kept."
             )
 
     # What there is

@@ -112,7 +112,7 @@ def free_part(labels: np.ndarray, mask: Mask) -> Mask:
     free = (mask & (labels == 0)).astype(np.uint8)
     _, parts, statistics, _ = cv2.connectedComponentsWithStats(free, connectivity=4)
     if len(statistics) < 2:
-        raise UserError("A nucleus lies there already: split, merge or delete that one.")
+        raise UserError("A nucleus is already there: split, merge or delete it.")
     return parts == 1 + statistics[1:, cv2.CC_STAT_AREA].argmax()
 
 

@@ -51,10 +51,10 @@ def drag(widget: CorrectWidget, points: Points) -> None:
     """Press the left button at the first point (x, y) in level-0 pixels, and draw to the last."""
     layers = at_work(widget).layers
 
-    def event(kind: str, point: tuple[float, float]) -> object:
+    def event(name: str, point: tuple[float, float]) -> object:
         return read_only_mouse_event(
-            kind,
-            is_dragging=kind == "mouse_move",
+            name,
+            is_dragging=name == "mouse_move",
             button=1,
             position=layers.whole.data_to_world(point[::-1]),
             pos=np.array(point) * 5,
@@ -133,8 +133,8 @@ def box_around(row: pd.Series, margin: float = 2) -> Points:
 def check_shown(widget: CorrectWidget, viewer: Viewer) -> None:
     """Hold layers and legend against what the session knows, and that against the folder."""
     session, layers = session_of(widget), at_work(widget).layers
-    place = layers.box.x0, layers.box.y0, layers.box.width, layers.box.height
-    labels = session.read_labels(*place)
+    area = layers.box.x0, layers.box.y0, layers.box.width, layers.box.height
+    labels = session.read_labels(*area)
     table = session.table()
     np.testing.assert_array_equal(layers.nuclei.data, labels)
     numbers = np.zeros(session.next_label, int)
@@ -152,7 +152,7 @@ def check_shown(widget: CorrectWidget, viewer: Viewer) -> None:
         assert shown == [name.replace("_", " "), str(counts.get(name, 0))]
 
     stored = open_result(session.path)
-    np.testing.assert_array_equal(stored.read_labels(*place), labels)
+    np.testing.assert_array_equal(stored.read_labels(*area), labels)
     pd.testing.assert_frame_equal(stored.table(), table, check_dtype=False)
 
 

@@ -83,7 +83,7 @@ def test_the_network_outlines_it(
     new = add(widget, qtbot, points)
     np.testing.assert_array_equal(nuclei.data == new, missing)
     assert session_of(widget).rows([new])["type"].item() == "pale"
-    assert texts[0] == "Looking for a nucleus…"
+    assert texts[0] == "Outlining a nucleus…"
     assert texts[-1].startswith("Outlined by the network")
     check_shown(widget, viewer)
     undo(widget)
@@ -93,7 +93,7 @@ def test_the_network_outlines_it(
 def test_where_one_is_none_is_added(widget: CorrectWidget, nuclei: Labels) -> None:
     press(widget, Qt.Key.Key_A)
     click(widget, largest(widget))
-    assert "A nucleus lies there already" in widget.status.text()
+    assert "A nucleus already there" in widget.status.text()
 
 
 def test_where_none_is_seen_it_says_so(

@@ -65,7 +65,7 @@ def test_a_second_window_is_read_only_and_says_so(
         closed.start_button.click()
     assert nuclei.editable
     start(closed, qtbot)  # now it is the only one, and sees what the other has done
-    assert "since" in closed.status.text()
+    assert "current state" in closed.status.text()
     assert not (nuclei.data == row["label"]).any()
     check_shown(closed, viewer)
 
@@ -175,7 +175,7 @@ def test_an_image_that_moved_is_asked_for_once(
         start(widget, qtbot)
         assert widget.workspace is not None
         widget.finish()
-    assert asked == ["Where is the image of made.nucleus?"]
+    assert asked == ["Locate the image of made.nucleus"]
     shown = viewer.layers["made"]
     assert isinstance(shown, Image)
     np.testing.assert_array_equal(shown.extent.world, viewer.layers["nuclei"].extent.world)

@@ -1,4 +1,4 @@
-"""From one doubtful nucleus to the next, by keys."""
+"""From one uncertain nucleus to the next, by keys."""
 
 import pandas as pd
 from napari.layers import Labels
@@ -71,12 +71,12 @@ def test_keys_go_through_the_queue(widget: CorrectWidget, viewer: Viewer, nuclei
     assert to_review(widget)["label"].tolist() == expected[1:]
 
 
-def test_the_end_is_told(widget: CorrectWidget) -> None:
+def test_the_end_of_the_review_is_shown(widget: CorrectWidget) -> None:
     count = len(to_review(widget))
     press(widget, Qt.Key.Key_N)
     for _ in range(count):
         press(widget, Qt.Key.Key_Y)
-    assert widget.panel.review.text.text() == f"All {count} are checked."
+    assert widget.panel.review.text.text() == f"All {count} nuclei are reviewed."
     assert to_review(widget).empty
     press(widget, Qt.Key.Key_Y)
     assert "Review uncertain nuclei" in widget.status.text()

@@ -12,6 +12,7 @@ from napari_nucleus.widgets.correct import CorrectWidget
 from napari_nucleus.widgets.correct.tools import Tool
 from tests.widgets.correct.hands import (
     across,
+    at_work,
     box_around,
     check_shown,
     click,
@@ -105,6 +106,18 @@ def test_every_tool_is_undone_and_redone(
     assert not told()
 
 
+def test_the_brush_follows_a_new_nucleus_to_its_label(
+    widget: CorrectWidget, nuclei: Labels
+) -> None:
+    session = session_of(widget)
+    label = session.next_label
+    y, x = np.argwhere(nuclei.data == 0)[0]
+    nuclei.selected_label = label + 50
+    nuclei.data[y, x] = label + 50
+    assert at_work(widget).take_in()
+    assert nuclei.selected_label == label == nuclei.data[y, x]
+
+
 def test_merge_by_a_line_and_delete_by_a_lasso(widget: CorrectWidget, viewer: Viewer) -> None:
     session = session_of(widget)
     row = largest(widget)
@@ -188,11 +201,11 @@ def test_a_stroke_that_does_nothing_says_what_to_do(
     before = nuclei.data.copy()
     press(widget, Qt.Key.Key_S)
     drag(widget, [(0, y) for y in range(0, 30, 3)])
-    assert "parts no nucleus" in widget.status.text()
+    assert "splits no nucleus" in widget.status.text()
     press(widget, Qt.Key.Key_D)
     ys, xs = np.nonzero(nuclei.data == 0)
     drag(widget, [(xs[0], ys[0])])
-    assert widget.status.text() == "No nucleus is there: click into one."
+    assert widget.status.text() == "No nucleus there: click on one."
     np.testing.assert_array_equal(nuclei.data, before)
     click(widget, largest(widget))
     assert not widget.status.text()

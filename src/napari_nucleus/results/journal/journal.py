@@ -113,7 +113,7 @@ class Journal:
                 not isinstance(line["n"], int)
                 or not {"pixels", "edit", "undo", "redo"} & line.keys()
             ):
-                raise ValueError("it is no correction")
+                raise ValueError("invalid correction")
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"{self._path} is damaged in line {number} ({error}): put a copy of the file back."

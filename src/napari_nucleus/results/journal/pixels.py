@@ -153,7 +153,7 @@ class PixelChange:
         try:
             data = zlib.decompress(base64.b64decode(text, validate=True))
         except zlib.error as error:
-            raise ValueError(f"no runs of pixels: {error}") from error
+            raise ValueError(f"invalid runs of pixels: {error}") from error
         steps = np.frombuffer(data, "<i4").reshape(5, -1)
         return cls(*np.cumsum(steps, axis=1, dtype=np.int32))
 

@@ -48,8 +48,8 @@ class NucleusTable:
         (N,) ndarray of bool
             Whether there is such a nucleus.
         """
-        place = np.minimum(np.searchsorted(self.labels, labels), len(self) - 1)
-        return self.labels[place] == labels if len(self) else np.zeros(len(labels), bool)
+        index = np.minimum(np.searchsorted(self.labels, labels), len(self) - 1)
+        return self.labels[index] == labels if len(self) else np.zeros(len(labels), bool)
 
     def rows(self, labels: np.ndarray, columns: tuple[str, ...] | None = None) -> Rows:
         """Return the rows of some nuclei, all columns or those named.
@@ -68,11 +68,11 @@ class NucleusTable:
         """
         if not (known := self.known(labels)).all():
             raise KeyError(f"no nuclei {labels[~known].tolist()}")
-        place = np.searchsorted(self.labels, labels)
-        return {name: self.columns[name][place] for name in columns or self.columns}
+        index = np.searchsorted(self.labels, labels)
+        return {name: self.columns[name][index] for name in columns or self.columns}
 
     def replace(self, before: Rows, after: Rows) -> None:
-        """Put rows in place of others.
+        """Replace rows by others.
 
         Parameters
         ----------
@@ -86,13 +86,13 @@ class NucleusTable:
             stays = ~np.isin(self.labels, gone)
             self.columns = {name: values[stays] for name, values in self.columns.items()}
         known = self.known(after["label"])
-        place = np.searchsorted(self.labels, after["label"])
+        index = np.searchsorted(self.labels, after["label"])
         for name, values in after.items():
-            self.columns[name][place[known]] = values[known]
+            self.columns[name][index[known]] = values[known]
         if not known.all():
             new = ~known
             self.columns = {
-                name: np.insert(values, place[new], after[name][new])
+                name: np.insert(values, index[new], after[name][new])
                 for name, values in self.columns.items()
             }
 

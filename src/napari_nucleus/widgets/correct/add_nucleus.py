@@ -26,16 +26,16 @@ class NucleusAdder(QObject):
     failed = Signal(str)
     """Why there is none, in one line."""
     waiting = Signal(int)
-    """How many are still looked for."""
+    """Number of nuclei still to outline."""
 
     def __init__(self, proposer: OutlineProposer) -> None:
         super().__init__()
         self.proposer = proposer
         self._asked: deque[tuple[Prompt, str]] = deque()
 
-    def ask(self, prompt: Prompt, kind: str) -> None:
+    def ask(self, prompt: Prompt, type_name: str) -> None:
         """Look for a nucleus of a type at a point (x, y) or in a box of level-0 pixels."""
-        self._asked.append((prompt, kind))
+        self._asked.append((prompt, type_name))
         self.waiting.emit(len(self._asked))
         if len(self._asked) == 1:
             self._look()
@@ -44,12 +44,12 @@ class NucleusAdder(QObject):
         in_background(self.proposer.outline, self._asked[0][0], then=self._on_outline)
 
     def _on_outline(self, outline: Outline | Failure) -> None:
-        _, kind = self._asked.popleft()
+        _, type_name = self._asked.popleft()
         self.waiting.emit(len(self._asked))
         if self._asked:
             self._look()
         if not isinstance(outline, Failure):
-            self.found.emit(outline, kind)
+            self.found.emit(outline, type_name)
         elif isinstance(outline.error, UserError):
             self.failed.emit(str(outline.error))
         else:

@@ -141,7 +141,7 @@ class Controller:
         return list(self.session.types)[self._type_index]
 
     def choose(self, number: int) -> None:
-        """Choose the class in a place of the legend, from 0 on."""
+        """Choose the class of a row of the legend, from 0 on."""
         if number < len(self.session.types):
             self._type_index = number
             self._notify()
@@ -353,11 +353,11 @@ class Controller:
     def _nucleus_at(self, x: float, y: float) -> int:
         if label := self.layers.label_at(x, y):
             return label
-        raise UserError("No nucleus is there: click into one.")
+        raise UserError("No nucleus there: click on one.")
 
     def _check_free(self, x: float, y: float) -> None:
         if self.layers.label_at(x, y):
-            raise UserError("A nucleus lies there already: split, merge or delete that one.")
+            raise UserError("A nucleus is already there: split, merge or delete it.")
 
     def _merge_next(self, label: int) -> None:
         if self._first in (0, label):

@@ -1,4 +1,4 @@
-"""The keys of *Correct nuclei*: what they do, and how they are told."""
+"""The keys of *Correct nuclei*: what they do, and how they are shown."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -16,12 +16,12 @@ _ZOOM = 1.3
 
 
 class Key(NamedTuple):
-    """One key or several of a kind.
+    """One key, or several with one meaning.
 
     Attributes
     ----------
     shown : str
-        As the user is told.
+        As the user reads it.
     does : str
         What it does, in a few words.
     keys : tuple of str
@@ -36,28 +36,30 @@ class Key(NamedTuple):
 KEYS = {
     "Tools": [
         *(Key(tool.key, f"{tool.title}: {tool.hint}", (tool.key,)) for tool in Tool),
-        Key("Space", "Held down: move the view in any tool", ("Space",)),
-        Key("[ ]", "Smaller or larger brush", ()),
+        Key("Space", "Hold to move the view in any tool", ("Space",)),
+        Key("[ ]", "Decrease or increase the brush size", ()),
         Key("Ctrl+Z", "Undo", ("Control-Z",)),
         Key("Ctrl+Shift+Z", "Redo", ("Control-Shift-Z",)),
     ],
     "Classes": [
-        Key("1 … 9", "Choose a class, then click nuclei or draw around many", tuple("123456789")),
-        Key("1 … 9", "While you paint or add: the class of new nuclei", ()),
-        Key("1 … 9", "While you check: the class of this nucleus, and go on", ()),
+        Key(
+            "1 … 9", "Choose a class, then click nuclei or draw around several", tuple("123456789")
+        ),
+        Key("1 … 9", "While painting or adding: class of new nuclei", ()),
+        Key("1 … 9", "During the review: set the class of the nucleus and go on", ()),
     ],
-    "Next to check": [
-        Key("N", "Begin, or go on and leave the nucleus as it is", ("N",)),
-        Key("B", "Go back", ("B",)),
-        Key("Y", "Accept, and go on", ("Y",)),
-        Key("Delete, Backspace", "Delete, and go on", ("Delete", "Backspace")),
+    "Review uncertain nuclei": [
+        Key("N", "Start the review, or skip the nucleus", ("N",)),
+        Key("B", "Go back to the previous nucleus", ("B",)),
+        Key("Y", "Accept the nucleus and go on", ("Y",)),
+        Key("Delete, Backspace", "Delete the nucleus and go on", ("Delete", "Backspace")),
     ],
     "View": [
-        Key("V", "See the tissue alone, or with its nuclei again", ("V",)),
+        Key("V", "Show or hide the segmentation", ("V",)),
         Key("Arrows", "Move the view", ("Left", "Right", "Up", "Down")),
         Key("=  -", "Zoom in, zoom out", ("=", "-")),
-        Key("O", "Correct what is in view, where a large slide is corrected in parts", ("O",)),
-        Key("M", "Mark what is in view as reviewed", ("M",)),
+        Key("O", "Correct the visible area of a large slide", ("O",)),
+        Key("M", "Mark the visible area as reviewed", ("M",)),
     ],
 }
 """All keys, by what they are for."""
@@ -84,7 +86,7 @@ def bind_keys(layer: Labels, controller: Controller, viewport: Viewport) -> None
         "O": controller.open_visible,
     }
     actions |= {tool.key: partial(controller.take, tool) for tool in Tool}
-    actions |= {str(place + 1): partial(controller.classify, place) for place in range(9)}
+    actions |= {str(number + 1): partial(controller.classify, number) for number in range(9)}
     for key, action in actions.items():
         layer.bind_key(key, lambda _, action=action: action(), overwrite=True)
 
@@ -108,7 +110,7 @@ class KeysDialog(QDialog):
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
-        self.setWindowTitle("Keys of Correct nuclei")
+        self.setWindowTitle("Correct nuclei: keys")
         rows = []
         for title, keys in KEYS.items():
             rows.append(f"<tr><td colspan='2'><br><b>{title}</b></td></tr>")

@@ -79,7 +79,7 @@ class EditingLayers:
         """The labels that the session knows, int32."""
         return self._shown
 
-    def place(self, world: Any) -> tuple[float, float]:
+    def to_pixel(self, world: Any) -> tuple[float, float]:
         """Return a point in world coordinates as (x, y) in level-0 pixels."""
         y, x = self.whole.world_to_data(world)[-2:]
         return float(x), float(y)
@@ -108,7 +108,7 @@ class EditingLayers:
         data = self.nuclei.data
         if not isinstance(data, np.ndarray) or data.shape != self._shown.shape:
             self.restore()
-            raise UserError("The new labels are not as large as the image: the old ones are back.")
+            raise UserError("The new labels do not fit the image: the previous ones were restored.")
         bands = (slice(top, top + _BAND) for top in range(0, len(data), _BAND))
         changed = [band for band in bands if not np.array_equal(data[band], self._shown[band])]
         if not changed:
@@ -188,19 +188,19 @@ class EditingLayers:
         missing = self._session.next_label - len(self._numbers)
         if missing > 0:
             self._numbers = np.pad(self._numbers, (0, missing + len(self._numbers) // 8))
-        number = {name: place for place, name in enumerate(self._session.types, 1)}
-        self._numbers[rows["label"].to_numpy()] = rows["type"].map(number).to_numpy()
+        numbers = {name: number for number, name in enumerate(self._session.types, 1)}
+        self._numbers[rows["label"].to_numpy()] = rows["type"].map(numbers).to_numpy()
 
     def _redraw(self, box: Box) -> None:
         if box.width < 1 or box.height < 1:
             return
         top, left = box.y0 - self.box.y0, box.x0 - self.box.x0
-        place = slice(top, top + box.height), slice(left, left + box.width)
+        part = slice(top, top + box.height), slice(left, left + box.width)
         labels = self._session.read_labels(box.x0, box.y0, box.width, box.height)
-        self._shown[place] = labels
+        self._shown[part] = labels
         self._writing = True
         for layer, values in ((self.nuclei, labels), (self.classes, self._numbers[labels])):
-            rows, columns = np.nonzero(layer.data[place] != values)
+            rows, columns = np.nonzero(layer.data[part] != values)
             # Draws just there: to find all outlines of a large region anew takes 0.2 s.
             layer.data_setitem((rows + top, columns + left), values[rows, columns])
         self._writing = False
@@ -227,7 +227,7 @@ def layers_over(session: EditSession, nuclei: Labels, classes: Labels, box: Box)
     labels = session.read_labels(box.x0, box.y0, box.width, box.height)
     parts = []
     for whole, data in ((nuclei, labels), (classes, np.zeros(labels.shape, np.uint8))):
-        place = {**placement_of(whole), "translate": translation(whole, box)}
+        placement = {**placement_of(whole), "translate": translation(whole, box)}
         shows = f"{whole.metadata['shows']} of a region"
         part = Labels(
             data,
@@ -235,7 +235,7 @@ def layers_over(session: EditSession, nuclei: Labels, classes: Labels, box: Box)
             colormap=whole.colormap,
             opacity=whole.opacity,
             metadata={**whole.metadata, "shows": shows},
-            **place,
+            **placement,
         )
         part.contour = whole.contour
         parts.append(part)

@@ -21,8 +21,8 @@ class DragHandler:
     ----------
     active : callable
         Tells whether the pen is in use.
-    place : callable
-        Turns a position in world coordinates into a point (x, y).
+    to_pixel : callable
+        Converts a position in world coordinates into a point (x, y).
     show : callable
         Gets the stroke while it is drawn, and no points when it ends.
     click, stroke : callable
@@ -32,13 +32,13 @@ class DragHandler:
     def __init__(
         self,
         active: Callable[[], bool],
-        place: Callable[[Any], Point],
+        to_pixel: Callable[[Any], Point],
         show: Callable[[Points], object],
         click: Callable[[float, float], object],
         stroke: Callable[[Points], object],
     ) -> None:
         self._active = active
-        self._place = place
+        self._to_pixel = to_pixel
         self._show = show
         self._click = click
         self._stroke = stroke
@@ -47,7 +47,7 @@ class DragHandler:
         """Follow the mouse from press to release."""
         if event.button != 1 or not self._active():
             return
-        points = [self._place(event.position)]
+        points = [self._to_pixel(event.position)]
         last = start = np.array(event.pos)
         drawn = False
         yield
@@ -55,7 +55,7 @@ class DragHandler:
             position = np.array(event.pos)
             drawn = drawn or np.abs(position - start).max() > _STILL
             if drawn and np.abs(position - last).max() > 1:
-                points.append(self._place(event.position))
+                points.append(self._to_pixel(event.position))
                 last = position
                 self._show(points)
             yield

@@ -30,12 +30,12 @@ class _Lines:
         Its name.
     shape : tuple of 2 int
         Height and width of the result.
-    place : dict of str to Any
+    placement : dict of str to Any
         Where level-0 pixels lie (`placement_of`).
     """
 
-    def __init__(self, name: str, shape: tuple[int, int], place: dict[str, Any]) -> None:
-        self.layer = Shapes(name=name, ndim=2, face_color="transparent", opacity=1, **place)
+    def __init__(self, name: str, shape: tuple[int, int], placement: dict[str, Any]) -> None:
+        self.layer = Shapes(name=name, ndim=2, face_color="transparent", opacity=1, **placement)
         self._last = np.array(shape) - 1
 
     def _inside(self, corners: Points | np.ndarray) -> np.ndarray:
@@ -55,8 +55,8 @@ class _Lines:
 class Frames(_Lines):
     """Regions that are marked as reviewed, and the one that is open; parameters as of `Sketch`."""
 
-    def __init__(self, shape: tuple[int, int], place: dict[str, Any]) -> None:
-        super().__init__("reviewed", shape, place)
+    def __init__(self, shape: tuple[int, int], placement: dict[str, Any]) -> None:
+        super().__init__("reviewed", shape, placement)
 
     def show(self, regions: Sequence[Region], edge: Box | None) -> None:
         """Draw frames in place of those before.
@@ -86,12 +86,12 @@ class Sketch(_Lines):
     ----------
     shape : tuple of 2 int
         Height and width of the result.
-    place : dict of str to Any
+    placement : dict of str to Any
         Where level-0 pixels lie (`placement_of`).
     """
 
-    def __init__(self, shape: tuple[int, int], place: dict[str, Any]) -> None:
-        super().__init__("drawing", shape, place)
+    def __init__(self, shape: tuple[int, int], placement: dict[str, Any]) -> None:
+        super().__init__("drawing", shape, placement)
         self._frames: list[Box] = []
 
     def frame(self, boxes: Sequence[Box]) -> None:
@@ -100,14 +100,14 @@ class Sketch(_Lines):
             self._frames = list(boxes)
             self.trace([], "", 1)
 
-    def trace(self, points: Points, kind: str, zoom: float) -> None:
+    def trace(self, points: Points, trace: str, zoom: float) -> None:
         """Draw a line, lasso or box through points (x, y), in place of the one before.
 
         Parameters
         ----------
         points : Points
             Level-0 pixels, none to draw nothing.
-        kind : str
+        trace : str
             As `Tool.trace`.
         zoom : float
             Pixels of the screen per level-0 pixel.
@@ -120,10 +120,10 @@ class Sketch(_Lines):
             )
         if len(points) < 2:
             return
-        if kind == "box":
+        if trace == "box":
             (x0, y0), (x1, y1) = points[0], points[-1]
             points = [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]
-        closed = [] if kind == "line" else [points[0]]
+        closed = [] if trace == "line" else [points[0]]
         self.layer.add_paths(
             [self._inside([*points, *closed])], edge_width=_WIDTH / zoom, edge_color=_DRAWN
         )

@@ -28,10 +28,12 @@ class CorrectingPanel(QWidget):
         self.sam = SamPanel()
         self.types = ClassList()
         self.review = ReviewPanel()
-        self.region_button = QPushButton("Correct what I see")
-        self.region_button.setToolTip("In place of the region in the white frame (O)")
-        self.mark_button = QPushButton("Mark what I see as reviewed")
-        self.mark_button.setToolTip("Every nucleus in view was seen: it may train a model (M)")
+        self.region_button = QPushButton("Correct visible area")
+        self.region_button.setToolTip("Correct the visible area instead of the framed region (O)")
+        self.mark_button = QPushButton("Mark visible area as reviewed")
+        self.mark_button.setToolTip(
+            "Mark the visible area as fully reviewed, so that it can be used for training (M)"
+        )
         self.zoom_in_button = QPushButton("Zoom in")
         self.zoom_out_button = QPushButton("Zoom out")
         self.keys_button = QPushButton("Keys…")
@@ -56,12 +58,12 @@ class CorrectingPanel(QWidget):
         tool = controller.tool
         self.tools.show_state(tool, session.can_undo, session.can_redo)
         type_name = controller.type_name.replace("_", " ")
-        becomes = f" It becomes {type_name}." if tool is Tool.CLASSIFY else ""
+        becomes = f" New class: {type_name}." if tool is Tool.CLASSIFY else ""
         self.hint.setText(tool.hint + becomes)
         self.sam.setVisible(tool is Tool.ADD)
         regions = len(session.reviewed)
         marked = f" ({regions} so far)" if regions else ""
-        self.mark_button.setText(f"Mark what I see as reviewed{marked}")
+        self.mark_button.setText(f"Mark visible area as reviewed{marked}")
         self.types.show_types(
             session.types, controller.counts, list(session.types).index(controller.type_name)
         )
@@ -119,8 +121,8 @@ class CorrectingPanel(QWidget):
         grid = QGridLayout()
         grid.setSpacing(4)
         buttons = (self.zoom_in_button, self.zoom_out_button, self.keys_button)
-        for place, button in enumerate(buttons):
-            grid.addWidget(button, 0, place)
+        for position, button in enumerate(buttons):
+            grid.addWidget(button, 0, position)
         column.addLayout(grid)
         for button in (self.region_button, self.mark_button, *buttons):
             button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
@@ -148,10 +150,10 @@ class ToolButtons(QWidget):
             group.addButton(button)
             button.clicked.connect(lambda _, tool=tool: self.taken.emit(tool))
         everything = [*self.buttons.values(), self.undo_button, self.redo_button]
-        for place, button in enumerate(everything):
+        for position, button in enumerate(everything):
             # Keys go to the canvas, unless a person walks through the buttons with Tab.
             button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-            grid.addWidget(button, *divmod(place, _COLUMNS))
+            grid.addWidget(button, *divmod(position, _COLUMNS))
 
     def show_state(self, tool: Tool, undo: str, redo: str) -> None:
         """Show the tool in hand, and what can be undone and redone, empty for nothing."""

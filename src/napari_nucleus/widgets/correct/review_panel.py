@@ -1,4 +1,4 @@
-"""Which nucleus is checked, and what to do with it."""
+"""The nucleus under review, and what to do with it."""
 
 import pandas as pd
 from qtpy.QtCore import Qt, Signal
@@ -10,10 +10,10 @@ _LINES = 3
 
 
 class ReviewPanel(QWidget):
-    """Buttons to go through the nuclei of which there is doubt."""
+    """Buttons of the review of uncertain nuclei."""
 
     switched = Signal(bool)
-    """To begin, or to end."""
+    """Whether the review begins; else it ends."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,14 +45,14 @@ class ReviewPanel(QWidget):
             button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
 
     def show_queue(self, queue: ReviewQueue | None, row: pd.Series | None) -> None:
-        """Show where in the queue the user is.
+        """Show the progress of the review.
 
         Parameters
         ----------
         queue : ReviewQueue or None
-            The queue, None while nothing is checked.
+            The queue, None outside of a review.
         row : pd.Series or None
-            The nucleus to check, None where there is none any more.
+            The nucleus under review, None where there is none any more.
         """
         self.toggle_button.setChecked(queue is not None)
         for widget in (self.text, *self._steps):
@@ -62,12 +62,12 @@ class ReviewPanel(QWidget):
         current = queue.current
         for button in (self.next_button, self.accept_button, self.delete_button):
             button.setEnabled(current is not None)
-        self.back_button.setEnabled(queue.place > 0)
+        self.back_button.setEnabled(queue.position > 0)
         if current is None:
-            self.text.setText(f"All {len(queue):,} are checked.")
+            self.text.setText(f"All {len(queue):,} nuclei are reviewed.")
             return
-        kind = "deleted" if row is None else str(row["type"]).replace("_", " ")
+        type_name = "deleted" if row is None else str(row["type"]).replace("_", " ")
         self.text.setText(
-            f"{queue.place + 1:,} of {len(queue):,}: {kind}, {current.reason}. "
+            f"{queue.position + 1:,} of {len(queue):,}: {type_name}, {current.reason}. "
             "Accept it, delete it, or press the number of its class."
         )

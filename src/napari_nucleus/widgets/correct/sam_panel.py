@@ -40,7 +40,7 @@ class SamPanel(QWidget):
         self.file: Path | None = None
         self.text = QLabel()
         self.text.setWordWrap(True)
-        self.fetch_button = QPushButton("Fetch MobileSAM…")
+        self.fetch_button = QPushButton("Download MobileSAM…")
         self.file_button = QPushButton("From file…")
         self.progress = QProgressBar()
         self.progress.hide()
@@ -64,7 +64,7 @@ class SamPanel(QWidget):
         self._show()
 
     def show_waiting(self, count: int) -> None:
-        """Show how many nuclei are looked for."""
+        """Show how many nuclei are being outlined."""
         self._waiting = count
         self._show()
 
@@ -95,7 +95,7 @@ class SamPanel(QWidget):
         weights = SAM_WEIGHTS[_NAME]
         answer = QMessageBox.question(
             self,
-            "Fetch MobileSAM",
+            "Download MobileSAM",
             f"Download {weights.title} ({weights.size / 1e6:.0f} MB, Apache-2.0) from\n"
             f"{weights.url}?\n\nImages stay on this computer.",
         )
@@ -126,10 +126,10 @@ class SamPanel(QWidget):
 
     def _show(self) -> None:
         outlined = "the network" if self.file is None else f"SAM ({self.file.name})"
-        better = " SAM does it better." if self.file is None else ""
+        better = " SAM gives better outlines." if self.file is None else ""
         nuclei = "a nucleus" if self._waiting == 1 else f"{self._waiting} nuclei"
-        looking = f"Looking for {nuclei}…" if self._waiting else ""
-        self.text.setText(looking or f"Outlined by {outlined}.{better}")
+        outlining = f"Outlining {nuclei}…" if self._waiting else ""
+        self.text.setText(outlining or f"Outlined by {outlined}.{better}")
         self.fetch_button.setVisible(self.file is None)
         self.fetch_button.setEnabled(not self._fetching)
         self.file_button.setEnabled(not self._fetching)

@@ -28,21 +28,21 @@ class Tool(Enum):
         "P",
         "paint",
         "",
-        "Start on a nucleus to enlarge it, or beside one to draw a new one.",
+        "Start on a nucleus to extend it, or on the background to draw a new one.",
     )
-    ERASE = "Erase", "E", "erase", "", "Rub out what belongs to no nucleus."
-    FILL = "Fill", "F", "fill", "", "Click into an outline that you have painted."
+    ERASE = "Erase", "E", "erase", "", "Erase pixels that do not belong to a nucleus."
+    FILL = "Fill", "F", "fill", "", "Click inside an outline that you have painted."
     SPLIT = "Split", "S", "pan_zoom", "line", "Draw a line across a nucleus, from side to side."
-    MERGE = "Merge", "G", "pan_zoom", "line", "Draw a line across the pieces, or click two."
-    DELETE = "Delete", "D", "pan_zoom", "lasso", "Click a nucleus, or draw around many."
-    ADD = "Add", "A", "pan_zoom", "box", "Click a nucleus that is missing, or draw a box around it."
-    CLASSIFY = "Classify", "C", "pan_zoom", "lasso", "Click a nucleus, or draw around many."
+    MERGE = "Merge", "G", "pan_zoom", "line", "Draw a line across the nuclei, or click two."
+    DELETE = "Delete", "D", "pan_zoom", "lasso", "Click a nucleus, or draw around several."
+    ADD = "Add", "A", "pan_zoom", "box", "Click a missing nucleus, or draw a box around it."
+    CLASSIFY = "Classify", "C", "pan_zoom", "lasso", "Click a nucleus, or draw around several."
     REVIEW = (
         "Review",
         "R",
         "pan_zoom",
         "box",
-        "Draw a box in which you have seen every nucleus; click one to unmark it.",
+        "Draw a box around a fully reviewed area; click it to remove the mark.",
     )
 
     def __init__(self, title: str, key: str, mode: str, trace: str, hint: str) -> None:

@@ -31,7 +31,7 @@ from napari_nucleus.widgets.shared.choices import WIDTH, ResultChoice
 from napari_nucleus.widgets.shared.layers import image_layer, labels_of, placement_of, result_of
 from napari_nucleus.widgets.shared.regions import shape_region, visible_region
 
-_WHERE = {"What I see": visible_region, "Inside a drawn shape": shape_region}
+_WHERE = {"Visible area": visible_region, "Inside a drawn shape": shape_region}
 
 
 class CorrectWidget(QWidget):
@@ -109,7 +109,7 @@ class CorrectWidget(QWidget):
             raise UserError("There is no result: segment an image, or drop a result on napari.")
         classes = labels_of(result_of(nuclei), "classes", self._viewer.layers)
         if classes is None:
-            raise UserError("The layer of the classes is gone: drop the result on napari again.")
+            raise UserError("The classes layer was removed: drop the result on napari again.")
         if not nuclei.multiscale:
             height, width = nuclei.data.shape
             return nuclei, classes, Box(0, 0, width, height)
@@ -162,7 +162,7 @@ class CorrectWidget(QWidget):
 
     def _ask_for_image(self, error: ImageMoved) -> Path | None:
         show_error(str(error))
-        path, _ = QFileDialog.getOpenFileName(self, f"Where is the image of {self._folder.name}?")
+        path, _ = QFileDialog.getOpenFileName(self, f"Locate the image of {self._folder.name}")
         return Path(path) if path else None
 
     def _show_image(self, session: EditSession, nuclei: Labels) -> None:
@@ -210,7 +210,7 @@ class CorrectWidget(QWidget):
     def _on_button(self) -> None:
         if self._workspace is None:
             self.start()
-        elif self._workspace.controller.take_in():  # else what was painted has found no place yet
+        elif self._workspace.controller.take_in():  # else what was painted could not be taken in
             self.finish()
 
     def _show_state(self) -> None:

@@ -73,8 +73,8 @@ class Workspace:
         self._writable = not session.read_only
         self._painted = QTimer()
         self._painted.setSingleShot(True)
-        place = placement_of(nuclei)
-        frames, sketch = Frames(session.shape, place), Sketch(session.shape, place)
+        placement = placement_of(nuclei)
+        frames, sketch = Frames(session.shape, placement), Sketch(session.shape, placement)
         self._added: list[Layer] = [frames.layer, sketch.layer]
         if nuclei.multiscale:
             self._layers = layers_over(session, nuclei, classes, box)
@@ -88,7 +88,7 @@ class Workspace:
         )
         self._drag_handler = DragHandler(
             lambda: self.controller.drawing,
-            self._layers.place,
+            self._layers.to_pixel,
             self.controller.trace,
             self.controller.click,
             self.controller.stroke,
@@ -189,11 +189,11 @@ class Workspace:
             self.controller.take_in()
         elif (nuclei.data != self._layers.known).any():
             self._layers.restore()
-            tell(f"{session.path.name} was corrected in another window since: this is how it is.")
+            tell(f"{session.path.name} was corrected elsewhere: its current state is shown.")
 
     def _pick_up(self, layer: Labels, event: Any) -> Iterator[None]:
         if layer.mode == "paint" and event.button == 1:
-            self.controller.pick_up(*self._layers.place(event.position))
+            self.controller.pick_up(*self._layers.to_pixel(event.position))
         yield
 
     def _on_paint(self, event: Any) -> None:
