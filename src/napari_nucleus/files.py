@@ -32,6 +32,24 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def visible_files(folder: Path, pattern: str) -> list[Path]:
+    """Return the files of a folder, without hidden ones such as ``._name`` of macOS.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder.
+    pattern : str
+        Pattern of the names, such as ``"*.csv"``.
+
+    Returns
+    -------
+    list of Path
+        By name.
+    """
+    return [file for file in sorted(folder.glob(pattern)) if not file.name.startswith(".")]
+
+
 @contextmanager
 def write_errors(path: Path) -> Iterator[None]:
     """Report a full disk, or a file that cannot be written, in one line.

@@ -121,7 +121,7 @@ def test_pickled_weights_are_refused_unread(tmp_path: Path, suffix: str) -> None
 
     file = tmp_path / f"weights{suffix}"
     file.write_bytes(pickle.dumps(Trap()))
-    with pytest.raises(UserError, match="is a pickled file, which may run foreign code"):
+    with pytest.raises(UserError, match="is a pickled file, which can execute code"):
         load_checkpoint(file)
     assert not (tmp_path / "sprung").exists()
 
@@ -129,7 +129,7 @@ def test_pickled_weights_are_refused_unread(tmp_path: Path, suffix: str) -> None
 def test_pickled_weights_under_another_name_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "weights.safetensors"
     torch.save({"a": torch.zeros(3)}, file)
-    with pytest.raises(UserError, match="is damaged or no safetensors file"):
+    with pytest.raises(UserError, match="is damaged or not a safetensors file"):
         load_checkpoint(file)
 
 
@@ -143,7 +143,7 @@ def test_truncated_weights_are_told(saved: Path, keep: int) -> None:
 def test_weights_of_another_program_are_told(tmp_path: Path) -> None:
     file = tmp_path / "other.safetensors"
     save_file({"a": torch.zeros(3)}, file)
-    with pytest.raises(UserError, match="holds weights of another program"):
+    with pytest.raises(UserError, match="contains weights of another program"):
         load_checkpoint(file)
 
 

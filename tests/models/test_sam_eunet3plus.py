@@ -151,7 +151,7 @@ def test_other_weights_are_found_by_content(home: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"mine\.pth.* is damaged or no checkpoint"):
         guide.load()
     elsewhere = SamGuide("vit_b", guide.about)
-    with pytest.raises(UserError, match=f"other weights of SAM ViT-B.*put their file.*{home}"):
+    with pytest.raises(UserError, match=f"unofficial weights of SAM ViT-B.*put their.*{home}"):
         elsewhere.load()
     (home / "renamed.pth").write_bytes(b"weights")
     with pytest.raises(UserError, match=r"renamed\.pth"):

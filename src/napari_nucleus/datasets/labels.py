@@ -5,11 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import skimage.measure
 import tifffile
 
 from napari_nucleus.datasets.formats.files import read_csv, reading
 from napari_nucleus.errors import UserError
 from napari_nucleus.nucleus_types import UNKNOWN
+from napari_nucleus.results.schema import unescape_formula
 
 
 def read_types(file: Path) -> "pd.Series[str]":
@@ -18,7 +20,8 @@ def read_types(file: Path) -> "pd.Series[str]":
     Parameters
     ----------
     file : Path
-        CSV with columns ``label,type``; others are ignored.
+        CSV with columns ``label,type``; others are ignored. An apostrophe before a formula, as
+        `results.export.write_csv` writes it, is not part of the name.
 
     Returns
     -------
@@ -30,11 +33,12 @@ def read_types(file: Path) -> "pd.Series[str]":
     UserError
         If it cannot be read, lacks a column, or gives a label two types.
     """
-    table = read_csv(file, ["label", "type"]).dropna()
+    table = read_csv(file, ["label", "type"], numbers=["label"])
+    table = table[table["label"].notna() & (table["type"] != "")]
     twice = table["label"][table["label"].duplicated()]
     if len(twice):
         raise UserError(f"{file} gives label {twice.iloc[0]} more than one type: keep one row.")
-    return table.set_index("label")["type"].astype(str)
+    return table.set_index("label")["type"].map(unescape_formula)
 
 
 def type_index(
@@ -79,9 +83,11 @@ def read_labels(file: Path) -> tuple[np.ndarray, np.ndarray]:
     Raises
     ------
     UserError
-        If it cannot be read as such.
+        If it cannot be read as such, or is a mask of nuclei or classes.
     """
-    return number_labels(read_label_image(file), file)
+    labels, ids = number_labels(read_label_image(file), file)
+    _refuse_mask(labels, ids, file)
+    return labels, ids
 
 
 def read_label_image(file: Path) -> np.ndarray:
@@ -139,3 +145,25 @@ def number_labels(raw: np.ndarray, file: Path) -> tuple[np.ndarray, np.ndarray]:
     labels = np.searchsorted(ids, raw).astype(np.int32)
     ids = ids.astype(np.int64)
     return (labels, ids) if ids[0] == 0 else (labels + 1, np.concatenate([[0], ids]))
+
+
+def _refuse_mask(labels: np.ndarray, ids: np.ndarray, file: Path) -> None:
+    """Refuse a binary mask, or one number per class, in which a number stands for many nuclei.
+
+    A nucleus may be in pieces, where others cover it; on average they are no more than two of
+    similar size.
+    """
+    pieces = skimage.measure.label(labels, connectivity=2)
+    _, first, area = np.unique(pieces, return_index=True, return_counts=True)
+    owner = labels.ravel()[first]
+    largest = np.zeros(len(ids), int)
+    np.maximum.at(largest, owner, area)
+    similar = 4 * area >= largest[owner]
+    count = np.bincount(owner[similar], minlength=len(ids))[1:]
+    is_binary = ids[1:].tolist() == [255] and count[0] > 1
+    if is_binary or (len(count) and count.mean() > 2):
+        raise UserError(
+            f"{file} looks like a mask, not a label image: {len(count)} number(s) for "
+            f"{count.sum()} separate areas. Give every nucleus a number of its own, such as by "
+            "connected components."
+        )

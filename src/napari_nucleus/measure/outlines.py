@@ -102,5 +102,6 @@ def _walk(sides: np.ndarray, following: np.ndarray) -> tuple[list[int], np.ndarr
 
 def _polygon(rings: np.ndarray) -> shapely.Geometry:
     polygon = shapely.polygons(rings[0], holes=rings[1:])
-    # What several rings enclose an odd number of times, whether they are parts or holes.
-    return polygon if len(rings) == 1 else shapely.make_valid(polygon, method="linework")
+    # What the rings enclose an odd number of times, whether they are parts or holes. A single ring
+    # touches itself where the nucleus surrounds background that is open at a corner only.
+    return polygon if polygon.is_valid else shapely.make_valid(polygon, method="linework")

@@ -19,7 +19,7 @@ from napari_nucleus.files import replacing
 from napari_nucleus.measure import POSITION_COLUMNS, measurement_columns
 from napari_nucleus.measure.outlines import outlines
 from napari_nucleus.results.reader import Result
-from napari_nucleus.results.schema import table_schema
+from napari_nucleus.results.schema import escape_formula, table_schema
 
 # Labels are read in blocks of this side, so that memory does not grow with the slide.
 _BLOCK = 2048
@@ -33,7 +33,8 @@ def write_csv(result: Result, path: str | PathLike[str]) -> None:
 
     Positions are in level-0 pixels, rounded to 2 decimals; probability and measurements to 4
     significant digits. UTF-8, with a byte-order mark only if the name of a type is not ASCII: Excel
-    needs it then, and some programs cannot read it.
+    needs it then, and some programs cannot read it. A type whose name begins like a formula, such
+    as ``=1+1``, has an apostrophe before it.
 
     Parameters
     ----------
@@ -197,7 +198,11 @@ def _rgb(color: str) -> list[int]:
 def _rounded(table: pd.DataFrame, result: Result) -> pd.DataFrame:
     positions = list(POSITION_COLUMNS)
     measures = ["type_prob", *measurement_columns(result.mpp)]
-    return table.assign(**table[positions].round(2), **_significant(table[measures]))
+    return table.assign(
+        type=table["type"].map(escape_formula),
+        **table[positions].round(2),
+        **_significant(table[measures]),
+    )
 
 
 def _significant(table: pd.DataFrame, digits: int = 4) -> pd.DataFrame:

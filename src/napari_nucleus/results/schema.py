@@ -1,5 +1,6 @@
 """Contents of the files of a result folder."""
 
+import re
 from typing import Any, TypedDict
 
 import pyarrow as pa
@@ -69,3 +70,48 @@ def table_schema(mpp: float | None) -> pa.Schema:
         + [(name, pa.float32()) for name in measurement_columns(mpp)]
         + [("edited", pa.bool_())]
     )
+
+
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+
+
+def escape_formula(name: str) -> str:
+    """Return a type's name so that a spreadsheet shows it and does not compute it.
+
+    Parameters
+    ----------
+    name : str
+        Name of a type.
+
+    Returns
+    -------
+    str
+        With an apostrophe before it if it begins like a formula (OWASP, "CSV injection").
+
+    Examples
+    --------
+    >>> escape_formula("=1+1"), escape_formula("tumour")
+    ("'=1+1", 'tumour')
+    """
+    return f"'{name}" if _FORMULA.match(name) else name
+
+
+def unescape_formula(name: str) -> str:
+    """Return the name that `escape_formula` was given.
+
+    Parameters
+    ----------
+    name : str
+        As in a CSV file.
+
+    Returns
+    -------
+    str
+        Name of a type.
+
+    Examples
+    --------
+    >>> unescape_formula("'=1+1"), unescape_formula("'s")
+    ('=1+1', "'s")
+    """
+    return name[1:] if name.startswith("'") and _FORMULA.match(name) else name

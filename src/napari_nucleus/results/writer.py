@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from napari_nucleus.errors import UserError
-from napari_nucleus.files import write_errors
+from napari_nucleus.files import visible_files, write_errors
 from napari_nucleus.results.journal.lock import is_locked
 from napari_nucleus.results.labels import (
     build_pyramid,
@@ -29,7 +29,7 @@ from napari_nucleus.results.reader import Result, open_result
 from napari_nucleus.results.schema import FORMAT, ROW_GROUP, Run, table_schema
 
 _NAMES = {"labels.zarr", "nuclei.parquet", "run.json", "edits.jsonl", "edits.lock"}
-_FILE_MANAGER_FILES = {".DS_Store", "Thumbs.db", "desktop.ini"}
+_FILE_MANAGER_FILES = {"Thumbs.db", "desktop.ini"}  # besides hidden files
 
 
 class ResultWriter:
@@ -243,7 +243,8 @@ def _refuse_to_replace(path: Path) -> None:
     """Refuse to replace what is not a result, or has manual corrections."""
     if not path.exists():
         return
-    if not path.is_dir() or {entry.name for entry in path.iterdir()} - _NAMES - _FILE_MANAGER_FILES:
+    allowed = _NAMES | _FILE_MANAGER_FILES
+    if not path.is_dir() or {file.name for file in visible_files(path, "*")} - allowed:
         raise UserError(f"{path} contains files that are not of a result: choose another folder.")
     edits = path / "edits.jsonl"
     if edits.exists() and edits.stat().st_size:

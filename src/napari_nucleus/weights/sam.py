@@ -13,7 +13,7 @@ from pathlib import Path
 
 from napari_nucleus.errors import UserError
 from napari_nucleus.files import sha256 as file_sha256
-from napari_nucleus.files import write_errors
+from napari_nucleus.files import visible_files, write_errors
 from napari_nucleus.weights.store import trained_dir
 
 _PATIENCE = 10.0
@@ -140,7 +140,7 @@ def find_sam_by_sha256(kind: str, sha256: str) -> Path:
     if sha256 == weights.sha256:
         return find_sam(kind)
     folder = trained_dir()
-    for file in sorted(folder.glob("*.pt*")):
+    for file in visible_files(folder, "*.pt*"):
         if file_sha256(file) == sha256:
             return file
     raise UserError(

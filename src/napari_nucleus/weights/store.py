@@ -9,6 +9,7 @@ import platformdirs
 from safetensors import SafetensorError, safe_open
 
 from napari_nucleus.errors import UserError
+from napari_nucleus.files import visible_files
 
 DEFAULT_MODEL = "histonext_atto_he"
 """Name of the weights that are used by default."""
@@ -29,7 +30,7 @@ def shipped_dir() -> Path:
 def list_checkpoints() -> dict[str, Path]:
     """Return the available weights, file by name: those that ship, then the user's own."""
     folders = (shipped_dir(), trained_dir())
-    return {f.stem: f for folder in folders for f in sorted(folder.glob("*.safetensors"))}
+    return {f.stem: f for folder in folders for f in visible_files(folder, "*.safetensors")}
 
 
 def find_checkpoint(model: str | Path) -> Path:

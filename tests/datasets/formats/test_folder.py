@@ -6,7 +6,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from napari_nucleus.datasets import Source, find_types, load_source, read_labels
+from napari_nucleus.datasets import Source, find_types, load_source, read_labels, read_types
 from napari_nucleus.errors import UserError
 from napari_nucleus.nucleus_types import UNKNOWN
 from tests.tissue import tissue, write_dataset
@@ -123,6 +123,87 @@ def test_bad_folders_are_told(folder: Path, spoil: Callable[[Path], object], mes
     spoil(folder)
     with pytest.raises(UserError, match=message):
         load_source(Source(folder), ["dark"])
+
+
+def discs(numbers: list[int], columns: int = 3) -> np.ndarray:
+    """Return discs with these numbers, apart from one another."""
+    y, x = np.mgrid[:20, :20] - 9.5
+    disc = x**2 + y**2 < 7.5**2
+    tiles = [np.where(disc, number, 0) for number in numbers]
+    rows = [np.hstack(tiles[i : i + columns]) for i in range(0, len(tiles), columns)]
+    return np.vstack(rows).astype(np.uint16)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "areas"),
+    [
+        ([255] * 9, "1 number.* for 9 separate areas"),
+        ([1] * 9, "1 number.* for 9 separate areas"),
+        ([255, 255, 0], "1 number.* for 2 separate areas"),
+        ([1, 1, 1, 1, 2, 2, 2, 3, 3], "3 number.* for 9 separate areas"),
+        ([1, 1, 1, 1, 1, 1, 1, 2, 3], "3 number.* for 9 separate areas"),
+    ],
+    ids=str,
+)
+def test_masks_are_refused(folder: Path, numbers: list[int], areas: str) -> None:
+    mask = discs(numbers)
+    tifffile.imwrite(folder / "labels" / "a.tif", mask)
+    Image.fromarray(np.zeros((*mask.shape, 3), np.uint8)).save(folder / "images" / "a.png")
+    message = f"a.tif looks like a mask, not a label image: {areas}. Give every nucleus"
+    with pytest.raises(UserError, match=message):
+        load_source(Source(folder))
+    with pytest.raises(UserError, match=message):
+        read_labels(folder / "labels" / "a.tif")
+
+
+@pytest.mark.parametrize(
+    "numbers", [[255, 0, 0], [1, 2, 3, 4, 5, 6, 7, 8, 9], [1, 1, 2, 3, 3, 4], [0, 0, 0]], ids=str
+)
+def test_labels_are_not_taken_for_masks(tmp_path: Path, numbers: list[int]) -> None:
+    """A nucleus may be in two pieces, and have crumbs far from it."""
+    labels = discs(numbers)
+    labels[:3:2, ::4] = labels.max()
+    tifffile.imwrite(tmp_path / "a.tif", labels)
+    assert read_labels(tmp_path / "a.tif")[0].max() == len(set(numbers) - {0})
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_types_are_text(tmp_path: Path, separator: str, encoding: str) -> None:
+    names = ["NA", "None", "null", "nan", "1", "01", "True", "größer", "=1+1", "'s"]
+    rows = [f"{i},{name} ,x" for i, name in enumerate(names, 1)]
+    text = "\r\n".join(["label, type,note", *rows, "99,,x", ",tumour,x"])
+    (tmp_path / "a.csv").write_bytes(text.replace(",", separator).encode(encoding))
+    types = read_types(tmp_path / "a.csv")
+    assert types.to_dict() == dict(enumerate(names, 1))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("id,class\n1,a", "has no columns label,type: save it as CSV with commas, in UTF-8"),
+        ("label|type\n1|a", "has no columns label,type"),
+        ("", "has no columns label,type"),
+        ("label,type\none,a", "cannot be read as a table with columns label,type"),
+    ],
+)
+def test_tables_that_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(UserError, match=message):
+        read_types(tmp_path / "a.csv")
+
+
+def test_images_of_one_stem_are_refused(folder: Path) -> None:
+    Image.new("RGB", (80, 60)).save(folder / "images" / "a.jpg")
+    with pytest.raises(UserError, match=r"several images a\.\*, which would share one label image"):
+        load_source(Source(folder))
+
+
+def test_hidden_files_are_ignored(folder: Path) -> None:
+    for name in ("images/._a.png", "labels/._a.tif", "labels/._a.csv", "images/.a.tif"):
+        (folder / name).write_bytes(b"\0\5\x16\7Mac OS X")
+    assert [sample.name for sample in load_source(Source(folder))] == ["a", "b"]
+    assert find_types([Source(folder)]) == ("dark", "pale")
 
 
 def test_grey_and_tiff_images_are_read(folder: Path) -> None:

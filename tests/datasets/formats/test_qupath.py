@@ -1,6 +1,7 @@
 """Images with a GeoJSON beside them."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,10 @@ Box = tuple[float, float, float, float]
 
 
 def feature(
-    box: Box, name: str | None = None, kind: str = "annotation", **members: Any
+    box: Box, name: str | None = None, object_type: str = "annotation", **members: Any
 ) -> dict[str, Any]:
     """An object as QuPath 0.5 exports it."""
-    properties: dict[str, Any] = {"objectType": kind}
+    properties: dict[str, Any] = {"objectType": object_type}
     if name:
         properties["classification"] = {"name": name, "color": [200, 0, 0]}
     geometry = json.loads(shapely.to_geojson(shapely.box(*box)))
@@ -155,7 +156,6 @@ def test_image_that_is_missing_or_ambiguous_is_told(tmp_path: Path) -> None:
         "",
         "{",
         "[1]",
-        '{"type": "FeatureCollection", "features": [{"type": "Feature"}]}',
         '{"features": [{"geometry": {"type": "Polygon", "coordinates": [[[0, 0], [1, 1]]]}}]}',
         '{"features": [{"geometry": {"type": "Polygon", '
         '"coordinates": [[[0, 0], [NaN, 1], [2, 2], [0, 0]]]}}]}',
@@ -180,3 +180,113 @@ def test_older_exports_are_a_bare_list(tmp_path: Path) -> None:
     file.write_text(json.dumps([one]))
     (sample,) = load_source(Source(tmp_path), ["Tumor: Positive"])
     assert sample.types.tolist() == [0, 1]
+
+
+def test_one_odd_object_does_not_cost_the_file(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What has no area is passed over; what is damaged is reported as well."""
+    polygon: dict[str, Any] = {"type": "Polygon", "coordinates": [[[3, 3], [5, 5], [3, 3], [3, 3]]]}
+    odd = [feature(BOXES[1], object_type="detection") for _ in range(6)]
+    odd[0]["geometry"] = None
+    odd[1]["geometry"] = {"type": "Polygon", "coordinates": []}
+    odd[2]["geometry"] = polygon
+    odd[3]["geometry"] = {"type": "Polygon", "coordinates": [[[3, 3], [float("nan"), 5], [4, 4]]]}
+    odd[4]["geometry"] = {"type": "Polygon", "coordinates": [[[3, 3], [5, 5]]]}
+    odd[5]["properties"]["classification"] = 7
+    del odd[0]["properties"]
+    nuclei = [feature(box, "Tumor", "detection") for box in BOXES]
+    write(tmp_path, [*odd[:3], *nuclei, *odd[3:]])
+    (sample,) = load_source(Source(tmp_path), ["Tumor"])
+    assert np.array_equal(sample.labels, boxes())
+    assert sample.types.tolist() == [0, 1, 1, 1]
+    assert (
+        "a.geojson: 3 of 9 objects are damaged and skipped, the first by: object 7" in caplog.text
+    )
+
+
+def test_without_any_area_the_file_is_refused(tmp_path: Path) -> None:
+    click = {**feature(BOXES[0]), "geometry": {"type": "Point", "coordinates": [3, 4]}}
+    write(tmp_path, [click])
+    with pytest.raises(UserError, match=r"a\.geojson has no object with an area: export"):
+        load_source(Source(tmp_path))
+    write(tmp_path, [])
+    (sample,) = load_source(Source(tmp_path))
+    assert not sample.labels.any()
+
+
+def test_polygons_of_a_collection_count(tmp_path: Path) -> None:
+    line = {"type": "LineString", "coordinates": [[0, 0], [5, 5]]}
+    one = feature(BOXES[0], "Tumor", "detection")
+    one["geometry"] = {"type": "GeometryCollection", "geometries": [line, one["geometry"]]}
+    write(tmp_path, [one, feature(BOXES[1], "Tumor", "detection")])
+    (sample,) = load_source(Source(tmp_path), ["Tumor"])
+    assert np.array_equal(sample.labels, np.where(boxes() < 3, boxes(), 0))
+
+
+def test_class_given_as_text(tmp_path: Path) -> None:
+    one = feature(BOXES[0])
+    one["properties"]["classification"] = " Tumor "
+    write(tmp_path, [one])
+    assert find_types([Source(tmp_path)]) == ("Tumor",)
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        lambda name: {"properties": {"objectType": name}},  # QuPath 0.4 and later
+        lambda name: {"properties": {"object_type": name.replace("Core", " core")}},  # 0.3
+        lambda name: {"id": OLD[name], "properties": {}},  # 0.2
+    ],
+    ids=["0.4", "0.3", "0.2"],
+)
+def test_regions_tiles_and_cores_are_not_nuclei(
+    tmp_path: Path, named: Callable[[str], dict[str, Any]]
+) -> None:
+    def made(box: Box, name: str) -> dict[str, Any]:
+        return {**feature(box), **named(name)}
+
+    nuclei = [made(BOXES[0], "detection"), made(BOXES[1], "cell")]
+    around = (2, 1, 20, 14)
+    others = [made(around, name) for name in ("annotation", "tile", "tmaCore", "root")]
+    write(tmp_path, [*others, *nuclei])
+    (sample,) = load_source(Source(tmp_path))
+    assert sample.name == "a_x2_y1"
+    expected = np.where(boxes() < 3, boxes(), 0)[1:14, 2:20]
+    assert np.array_equal(sample.labels > 0, expected > 0)
+    assert sample.labels.max() == 2
+
+
+OLD = {
+    "detection": "PathDetectionObject",
+    "cell": "PathCellObject",
+    "annotation": "PathAnnotationObject",
+    "tile": "PathTileObject",
+    "tmaCore": "TMACoreObject",
+    "root": "PathRootObject",
+}
+
+
+def test_annotation_around_many_others_is_refused(tmp_path: Path) -> None:
+    """Drawn nuclei and the region around them are annotations alike."""
+    nuclei = [feature((4 * i + 2, 4, 4 * i + 4, 7)) for i in range(5)]
+    write(tmp_path, [feature((1, 1, 30, 20)), *nuclei])
+    with pytest.raises(UserError, match=r"an annotation around 5 others.*the class Region\*"):
+        load_source(Source(tmp_path))
+    write(tmp_path, [feature((1, 1, 30, 20), "Region*"), *nuclei])
+    assert load_source(Source(tmp_path))[0].labels.max() == 5
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_encodings(tmp_path: Path, encoding: str) -> None:
+    file = write(tmp_path, [feature(BOXES[0], "Zöliakie")])
+    text = json.dumps(json.loads(file.read_text()), ensure_ascii=False)
+    file.write_bytes(text.encode(encoding))
+    assert find_types([Source(tmp_path)]) == ("Zöliakie",)
+
+
+def test_hidden_files_beside_a_file_are_ignored(tmp_path: Path) -> None:
+    file = write(tmp_path, [feature(BOXES[0])])
+    for name in ("._a.png", "._a.geojson"):
+        (tmp_path / name).write_bytes(b"\0\5\x16\7Mac OS X")
+    assert len(load_source(Source(file))) == len(load_source(Source(tmp_path))) == 1

@@ -81,7 +81,7 @@ def _conic_records(source: Source, layout: Layout) -> Iterator[Record]:
         info = file.with_name("patch_info.csv")
         names = [f"{index:04d}" for index in range(len(images))]
         if info.exists():
-            names = read_csv(info, ["patch_info"])["patch_info"].astype(str).tolist()
+            names = read_csv(info, ["patch_info"])["patch_info"].tolist()
         if len(names) != len(images):
             raise UserError(
                 f"{info} lists {len(names)} patches, {file} has {len(images)}: they must match."

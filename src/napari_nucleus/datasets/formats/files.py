@@ -1,12 +1,15 @@
 """Files of published datasets, read without trust: a damaged one is named in one line."""
 
+import codecs
+import csv
+import io
 import os
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 from xml.etree import ElementTree
 
 import numpy as np
@@ -14,6 +17,7 @@ import pandas as pd
 import scipy.io
 
 from napari_nucleus.errors import UserError
+from napari_nucleus.files import visible_files
 from napari_nucleus.slides import open_slide
 
 IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".svs")
@@ -65,8 +69,9 @@ class Layout:
         """
         root = root.absolute()
         if root.suffix == ".geojson" and root.is_file():
-            beside = (file for file in root.parent.iterdir() if file.suffix != ".geojson")
-            return cls(root.parent, tuple(sorted([root, *filter(Path.is_file, beside)])))
+            beside = (file for file in visible_files(root.parent, "*") if file.is_file())
+            files = [root, *(file for file in beside if file.suffix != ".geojson")]
+            return cls(root.parent, tuple(sorted(files)))
         if not root.is_dir():
             raise UserError(f"{root} is not a folder: choose one that contains annotated images.")
         if root.suffix in _CLOSED:
@@ -75,7 +80,8 @@ class Layout:
         for folder, folders, names in os.walk(root, followlinks=True):
             here = Path(folder)
             found += (here / name for name in names if not name.startswith("."))
-            found += (here / name for name in folders if name.endswith(_CLOSED))
+            closed = (name for name in folders if name.endswith(_CLOSED))
+            found += (here / name for name in closed if not name.startswith("."))
             deep = len(here.relative_to(root).parts) >= _DEEPEST
             folders[:] = [] if deep else [name for name in folders if _is_open(name)]
         return cls(root, tuple(sorted(found)))
@@ -298,22 +304,23 @@ def read_xml(file: Path) -> ElementTree.Element:
         return ElementTree.parse(file).getroot()
 
 
-def read_csv(file: Path, columns: list[str], **options: Any) -> pd.DataFrame:
-    """Read some columns of a CSV file.
+def read_csv(file: Path, columns: list[str], numbers: Collection[str] = ()) -> pd.DataFrame:
+    """Read some columns of a table, separated by commas, semicolons or tabs.
 
     Parameters
     ----------
     file : Path
-        CSV file.
+        Text file in UTF-8, UTF-16 with a byte-order mark, or Windows-1252.
     columns : list of str
         Names of the columns.
-    **options : Any
-        Options of `pandas.read_csv`.
+    numbers : collection of str
+        Those of them that are numbers, empty ones NaN.
 
     Returns
     -------
     DataFrame
-        With these columns.
+        With these columns. The others are text as it stands, without spaces around it: neither
+        ``NA`` nor ``None`` is empty, and ``01`` is not 1.
 
     Raises
     ------
@@ -321,4 +328,37 @@ def read_csv(file: Path, columns: list[str], **options: Any) -> pd.DataFrame:
         If it is damaged or missing, or lacks a column.
     """
     with reading(file, f"a table with columns {','.join(columns)}"):
-        return pd.read_csv(file, usecols=columns, **options)
+        text = _decoded(file.read_bytes())
+        first, _, rest = text.partition("\n")
+        if first.strip().lower() in ("sep=,", "sep=;"):  # a line for Excel
+            text, first = rest, rest.partition("\n")[0]
+        separators = (mark for mark in ",;\t" if set(columns) <= _header(first, mark))
+        separator = next(separators, None)
+        if separator is None:
+            raise UserError(
+                f"{file} has no columns {','.join(columns)}: save it as CSV with commas, in UTF-8, "
+                "and these names in the first line."
+            )
+        table = pd.read_csv(
+            io.StringIO(text), sep=separator, dtype=str, keep_default_na=False, na_filter=False
+        )
+        table = table.set_axis([name.strip() for name in table.columns], axis=1)[columns]
+        table = table.apply(lambda column: column.str.strip())
+        for name in numbers:
+            column = table[name] if separator == "," else table[name].str.replace(",", ".")
+            table[name] = pd.to_numeric(column.replace("", None))
+    return table
+
+
+def _decoded(data: bytes) -> str:
+    """Return the text of a table, as Excel and others encode it."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data.decode("utf-16")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("cp1252")
+
+
+def _header(line: str, separator: str) -> set[str]:
+    return {name.strip() for name in next(csv.reader([line.strip()], delimiter=separator), [])}

@@ -1,14 +1,16 @@
 """The plain dataset folder: images, label images and tables of types."""
 
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 from napari_nucleus.datasets.formats.base import AnnotatedImage, Format, Record
 from napari_nucleus.datasets.formats.files import IMAGES, Layout, read_csv, read_image
-from napari_nucleus.datasets.labels import read_label_image, read_types
+from napari_nucleus.datasets.labels import read_labels, read_types
 from napari_nucleus.datasets.source import Source
 from napari_nucleus.errors import UserError
+from napari_nucleus.files import visible_files
 
 
 def image_files(folder: Path) -> list[Path]:
@@ -27,14 +29,20 @@ def image_files(folder: Path) -> list[Path]:
     Raises
     ------
     UserError
-        If there is none.
+        If there is none, or two have the same stem and would share a label image.
     """
     images = folder / "images"
-    files = [f for f in sorted(images.glob("*")) if f.suffix.lower() in IMAGES]
+    files = [f for f in visible_files(images, "*") if f.suffix.lower() in IMAGES]
     if not files:
         raise UserError(
             f"{folder} has no images/<name>.png, .jpg or .tif: choose a dataset folder."
         )
+    for stem, count in Counter(file.stem for file in files).items():
+        if count > 1:
+            raise UserError(
+                f"{images} has several images {stem}.*, which would share one label image: keep or "
+                "rename one."
+            )
     return files
 
 
@@ -54,22 +62,23 @@ def _records(source: Source, layout: Layout) -> Iterator[Record]:
 
 def _read(file: Path, labels: Path, table: Path, doubtful: set[int]) -> AnnotatedImage:
     image, mpp = read_image(file)
+    found, ids = read_labels(labels)
     types = {}
     if table.exists():
         given = read_types(table)
         types = dict(zip(given.index.tolist(), given.tolist(), strict=True))
-    return AnnotatedImage(image, read_label_image(labels), types, doubtful, mpp=mpp)
+    return AnnotatedImage(image, ids[found], types, doubtful, mpp=mpp)
 
 
 def _read_doubtful(source: Source) -> dict[str, set[int]]:
     if source.doubtful is None:
         return {}
-    table = read_csv(source.path / source.doubtful, ["name", "label"])
+    table = read_csv(source.path / source.doubtful, ["name", "label"], numbers=["label"])
     return {str(name): set(rows["label"]) for name, rows in table.groupby("name")}
 
 
 def _find_types(source: Source, layout: Layout) -> set[str]:
-    tables = (source.path / "labels").glob("*.csv")
+    tables = visible_files(source.path / "labels", "*.csv")
     return {name for file in tables for name in read_types(file)}
 
 

@@ -154,7 +154,7 @@ def _lizard_records(source: Source, layout: Layout) -> Iterator[Record]:
     splits: dict[str, str] = {}
     for info in _lizard_info(layout):
         table = read_csv(info, ["Filename", "Split"])
-        splits |= {str(name): f"split{part}" for name, part in table.itertuples(index=False)}
+        splits |= {name: f"split{part}" for name, part in table.itertuples(index=False)}
     for image, labels in pair(layout.glob("*/lizard_images*/*.png"), layout.glob(MAPS)):
         file = labels or image
         assert file is not None

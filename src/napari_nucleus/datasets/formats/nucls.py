@@ -52,7 +52,7 @@ def _read_folds(layout: Layout) -> dict[str, str]:
     for number in range(1, _FOLDS + 1):
         for file in layout.glob(f"*train_test_splits/fold_{number}_test.csv"):
             slides = read_csv(file, ["slide_name"])["slide_name"]
-            folds |= dict.fromkeys(slides.astype(str), f"fold{number}")
+            folds |= dict.fromkeys(slides, f"fold{number}")
     return folds
 
 
@@ -60,8 +60,8 @@ def _read(image: Path, file: Path) -> AnnotatedImage:
     """Read an image; a box becomes a doubtful ellipse, and the rest of the box is ignored."""
     pixels, _ = read_image(image)
     size = pixels.shape[:2]
-    table = read_csv(file, _COLUMNS, dtype={"coords_x": str, "coords_y": str})
-    classes = table["raw_classification"].astype(str).str.removeprefix("correction_")
+    table = read_csv(file, _COLUMNS, numbers=_BOX)
+    classes = table["raw_classification"].str.removeprefix("correction_")
     is_nucleus = ~classes.str.startswith("fov")  # fields of view are listed among the nuclei
     nuclei, classes = table[is_nucleus], classes[is_nucleus]
     with reading(file, "outlines of nuclei"):

@@ -1,6 +1,8 @@
 """Images with a GeoJSON beside them, as QuPath exports its objects."""
 
 import json
+import logging
+import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -17,8 +19,17 @@ from napari_nucleus.datasets.source import Source
 from napari_nucleus.errors import UserError
 from napari_nucleus.slides import open_slide
 
+_log = logging.getLogger(__name__)
+
+_NUCLEI = "detection", "cell"
+_OBJECT_TYPES = (*_NUCLEI, "annotation", "tile", "tmacore", "root")
+
 _REGION, _IGNORE = "Region*", "Ignore*"
 """QuPath's classes of annotated regions and of regions to ignore."""
+
+
+_CROWD = 5
+"""Other annotations within one that is then not taken for a nucleus."""
 
 
 class _Objects(NamedTuple):
@@ -39,40 +50,123 @@ class _Objects(NamedTuple):
     ignored: list[shapely.Geometry]
 
 
+class _Object(NamedTuple):
+    """An object with an area.
+
+    Attributes
+    ----------
+    outline : shapely.Geometry
+        Polygon or multipolygon; of a cell that of its nucleus.
+    object_type : str
+        ``"annotation"``, ``"detection"``, ``"cell"``, ``"tile"``, ``"tmacore"`` or ``"root"``.
+    name : str
+        Class name, which may be empty.
+    """
+
+    outline: shapely.Geometry
+    object_type: str
+    name: str
+
+
 def _read_objects(file: Path) -> _Objects:
     """Read a GeoJSON.
 
     Of a cell the nucleus counts. In a file with detections or cells these are the nuclei, and an
-    annotation is the region in which they were found. Points and lines have no outline and are
-    passed over.
+    annotation is the region in which they were found. Tiles and TMA cores are neither. Objects
+    without an area, such as points and lines, are skipped, and damaged ones reported in the log.
     """
     with reading(file, "GeoJSON"):
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_bytes())  # UTF-8 or UTF-16, with or without mark
         features = content if isinstance(content, list) else content.get("features", [content])
-        objects = [_object(feature) for feature in features]
-    objects = [one for one in objects if one[0].geom_type in ("Polygon", "MultiPolygon")]
-    detected = any(kind in ("detection", "cell") for _, kind, _ in objects)
+        objects, damaged = _with_area(features)
+        if damaged and not objects:
+            raise damaged[0]
+    if features and not objects:
+        raise UserError(f"{file} has no object with an area: export nuclei with their outlines.")
+    if damaged:
+        _log.warning(
+            "%s: %d of %d objects are damaged and skipped, the first by: %s",
+            *(file.name, len(damaged), len(features), damaged[0]),
+        )
+    detected = any(one.object_type in _NUCLEI for one in objects)
     found = _Objects([], [], [])
-    for outline, kind, name in objects:
+    for outline, object_type, name in objects:
         if name == _IGNORE:
             found.ignored.append(outline)
-        elif name == _REGION or (detected and kind == "annotation"):
+        elif name == _REGION or (detected and object_type == "annotation"):
             found.regions.append(outline)
-        else:
+        elif object_type in _NUCLEI or object_type == "annotation":
             found.nuclei.append((outline, name))
+    if not detected:
+        _refuse_crowds([outline for outline, _ in found.nuclei], file)
     return found
 
 
-def _object(feature: dict[str, Any]) -> tuple[shapely.Geometry, str, str]:
-    """Return outline, object type and class name."""
-    properties = feature.get("properties") or {}
-    given = properties.get("classification") or {}
-    name = given.get("name") or ": ".join(given.get("names", []))
+def _with_area(features: list[Any]) -> tuple[list[_Object], list[Exception]]:
+    """Return the objects that have an area, and an error for each that is damaged."""
+    objects, damaged = [], []
+    for number, feature in enumerate(features, 1):
+        try:
+            if (one := _object(feature)) is not None:
+                objects.append(one)
+        except (AttributeError, KeyError, TypeError, ValueError, shapely.GEOSException) as error:
+            damaged.append(ValueError(f"object {number}: {error}"))
+    return objects, damaged
+
+
+def _object(feature: dict[str, Any]) -> _Object | None:
+    geometry = feature.get("nucleusGeometry") or feature.get("geometry")
+    if geometry is None:
+        return None
     with np.errstate(invalid="ignore"):  # refused below
-        outline = shape(feature.get("nucleusGeometry") or feature["geometry"])
+        outline = shape(geometry)
     if not np.isfinite(shapely.get_coordinates(outline)).all():
         raise ValueError("a coordinate is not finite")
-    return outline, properties.get("objectType", "annotation"), name
+    parts = [part for part in _parts(outline) if part.area > 0 or not part.is_valid]
+    if not parts:
+        return None
+    properties = feature.get("properties") or {}
+    return _Object(
+        parts[0] if len(parts) == 1 else shapely.MultiPolygon(parts),
+        _object_type(feature, properties),
+        _class_name(properties.get("classification")),
+    )
+
+
+def _parts(geometry: shapely.Geometry) -> list[shapely.Polygon]:
+    """Return the polygons of a geometry; of a collection also those of its members."""
+    if isinstance(geometry, shapely.Polygon):
+        return [geometry]
+    return [part for one in getattr(geometry, "geoms", ()) for part in _parts(one)]
+
+
+def _object_type(feature: dict[str, Any], properties: dict[str, Any]) -> str:
+    """Return the type of an object; before QuPath 0.4 it was kept elsewhere."""
+    given = properties.get("objectType") or properties.get("object_type") or feature.get("id")
+    name = re.sub(r"[^a-z]", "", str(given).lower()).removeprefix("path").removesuffix("object")
+    return name if name in _OBJECT_TYPES else "annotation"
+
+
+def _class_name(given: Any) -> str:
+    if isinstance(given, str):
+        return given.strip()
+    given = given or {}
+    return (given.get("name") or ": ".join(given.get("names", []))).strip()
+
+
+def _refuse_crowds(outlines: list[shapely.Geometry], file: Path) -> None:
+    """Refuse an annotation that surrounds many others: it is a region, not a nucleus."""
+    if not outlines:
+        return
+    tree = shapely.STRtree(shapely.centroid(outlines))
+    around, inside = tree.query(outlines, predicate="contains")
+    around, inside = around[around != inside], inside[around != inside]
+    count = np.bincount(around, minlength=1)
+    if count.max() >= _CROWD:
+        raise UserError(
+            f"{file} has an annotation around {count.max()} others, which is not a nucleus: give "
+            f"it the class {_REGION} in QuPath, or delete it, and export again."
+        )
 
 
 def _image_of(file: Path, layout: Layout) -> Path:
