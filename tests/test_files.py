@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from napari_nucleus.errors import UserError
-from napari_nucleus.files import replacing
+from napari_nucleus.files import replacing, visible_files
 
 
 def test_appears_whole(tmp_path: Path) -> None:
@@ -44,3 +44,9 @@ def test_a_place_that_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="another folder"), replacing(tmp_path / "file" / "a.csv"):
         raise AssertionError("never entered")
+
+
+def test_hidden_files_are_left_out(tmp_path: Path) -> None:
+    for name in ("b.csv", "a.csv", "._a.csv", ".c.csv", "d.txt"):
+        (tmp_path / name).touch()
+    assert [file.name for file in visible_files(tmp_path, "*.csv")] == ["a.csv", "b.csv"]

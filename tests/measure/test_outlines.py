@@ -29,6 +29,31 @@ def test_touching_nuclei_share_their_edge() -> None:
     assert len(found[5].exterior.coords) == 5
 
 
+def test_background_that_is_open_at_a_corner_only() -> None:
+    """Walked in one ring, which touches itself; a hole in a polygon that OGC calls valid."""
+    labels = np.ones((3, 3), int)
+    labels[1, 1] = labels[0, 0] = 0
+    outline = outlines(labels)[1]
+    assert outline.is_valid
+    assert (outline.area, len(outline.interiors)) == (7, 1)
+    assert not outline.contains(shapely.Point(1.5, 1.5))
+
+
+def test_every_pattern_of_nine_pixels_is_valid() -> None:
+    """As QuPath's reader and OGC have it: a polygon, or at least two that touch by points only."""
+    for number in range(1, 512):
+        labels = np.array([number >> bit & 1 for bit in range(9)]).reshape(3, 3)
+        outline = outlines(labels)[1]
+        assert outline.is_valid, labels
+        assert outline.area == labels.sum()
+        assert outline.geom_type == "Polygon" or len(outline.geoms) > 1
+        y, x = np.mgrid[:3, :3] + 0.5
+        assert np.array_equal(shapely.contains_xy(outline, x, y), labels == 1)
+        back = shapely.from_geojson(shapely.to_geojson(outline))
+        assert back.is_valid
+        assert back.equals(outline)
+
+
 def test_hole() -> None:
     labels = np.ones((5, 5), int)
     labels[2, 2] = 0

@@ -14,8 +14,10 @@ from PIL import Image
 from skimage.draw import ellipse
 from skimage.morphology import erosion
 
+from napari_nucleus.datasets import read_types
 from napari_nucleus.errors import UserError
 from napari_nucleus.measure import measure
+from napari_nucleus.nucleus_types import type_colors
 from napari_nucleus.results import Result, ResultWriter, export
 
 TYPES = {"inflammatory": "#3cb44b", "spindle": "#ffb000"}
@@ -112,6 +114,21 @@ def test_csv_of_types_beyond_ascii_opens_in_excel(tmp_path: Path, labels: np.nda
     export.write_csv(result, tmp_path / "tissue.csv")
     assert (tmp_path / "tissue.csv").read_bytes().startswith(b"\xef\xbb\xbf")
     assert set(pd.read_csv(tmp_path / "tissue.csv")["type"]) == {"Entzündung, akut"}
+
+
+def test_types_that_look_like_formulas(tmp_path: Path, labels: np.ndarray) -> None:
+    """A spreadsheet computes a cell that begins with =, +, - or @ (OWASP, "CSV injection")."""
+    names = ["=1+1", "+ve", "-ve", "@here", "'=x", "'s", "tumour", "a=b"]
+    result = make_result(tmp_path, labels, np.zeros((*SHAPE, 3), np.uint8), type_colors(names))
+    export.write_csv(result, tmp_path / "a.csv")
+    cells = pd.read_csv(tmp_path / "a.csv", dtype={"type": str})["type"]
+    assert not cells.str.match(r"[=+\-@\t\r]").any()
+    assert {"'=1+1", "''=x", "'s", "tumour"} <= set(cells)
+    expected = result.table().set_index("label")["type"]
+    assert read_types(tmp_path / "a.csv").to_dict() == expected.to_dict()
+    export.write_geojson(result, tmp_path / "a.geojson")
+    features = json.loads((tmp_path / "a.geojson").read_text())["features"]
+    assert {one["properties"]["classification"]["name"] for one in features} == set(expected)
 
 
 def test_parquet(result: Result, tmp_path: Path) -> None:

@@ -283,6 +283,10 @@ def test_other_peoples_files_are_never_replaced(path: Path) -> None:
     with pytest.raises(UserError, match="choose another folder"):
         writer(path)
     assert (path / "thesis.docx").exists()
+    (path / "thesis.docx").unlink()
+    for name in (".DS_Store", "._nuclei.parquet", ".nfs0001", "Thumbs.db"):
+        (path / name).touch()  # left by file systems and file managers
+    writer(path).abort()
 
     file = path.with_name("file.nucleus")
     file.write_text("a file")
