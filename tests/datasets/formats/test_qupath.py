@@ -231,6 +231,16 @@ def test_class_given_as_text(tmp_path: Path) -> None:
     assert find_types([Source(tmp_path)]) == ("Tumor",)
 
 
+OLD = {
+    "detection": "PathDetectionObject",
+    "cell": "PathCellObject",
+    "annotation": "PathAnnotationObject",
+    "tile": "PathTileObject",
+    "tmaCore": "TMACoreObject",
+    "root": "PathRootObject",
+}
+
+
 @pytest.mark.parametrize(
     "named",
     [
@@ -255,16 +265,6 @@ def test_regions_tiles_and_cores_are_not_nuclei(
     expected = np.where(boxes() < 3, boxes(), 0)[1:14, 2:20]
     assert np.array_equal(sample.labels > 0, expected > 0)
     assert sample.labels.max() == 2
-
-
-OLD = {
-    "detection": "PathDetectionObject",
-    "cell": "PathCellObject",
-    "annotation": "PathAnnotationObject",
-    "tile": "PathTileObject",
-    "tmaCore": "TMACoreObject",
-    "root": "PathRootObject",
-}
 
 
 def test_annotation_around_many_others_is_refused(tmp_path: Path) -> None:

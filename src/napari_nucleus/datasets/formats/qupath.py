@@ -102,7 +102,7 @@ def _read_objects(file: Path) -> _Objects:
     return found
 
 
-def _with_area(features: list[Any]) -> tuple[list[_Object], list[Exception]]:
+def _with_area(features: list[Any]) -> tuple[list[_Object], list[ValueError]]:
     """Return the objects that have an area, and an error for each that is damaged."""
     objects, damaged = [], []
     for number, feature in enumerate(features, 1):
