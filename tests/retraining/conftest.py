@@ -36,6 +36,6 @@ def start(tmp_path: Path) -> Path:
     model = create_model("tiny", TYPES)
     model.mpp = 0.5
     model.instances = {"np_threshold": 0.45}
-    model.card = {"licence": "CC0"}
+    model.card = {"licence": "CC0", "credit": "A. Nonymous"}
     save_checkpoint(tmp_path / "start.safetensors", model)
     return tmp_path / "start.safetensors"

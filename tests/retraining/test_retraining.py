@@ -69,7 +69,7 @@ def test_made_model_tells_where_it_comes_from(job: Retraining, tmp_path: Path) -
     model = load_checkpoint(made.checkpoint)
     assert (model.name, model.types, model.mpp) == ("tiny", TYPES, 0.5)
     assert model.instances == {"np_threshold": 0.45}  # too little is held out to fit others
-    assert model.card["licence"] == "CC0"
+    assert (model.card["licence"], model.card["credit"]) == ("CC0", "A. Nonymous")
     assert model.card["started from"].startswith(f"{job.model} (")
     assert model.card["data"] == {"made": {"training": 3, "validation": 1}}
     # what could go on is not kept

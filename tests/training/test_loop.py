@@ -15,7 +15,7 @@ from napari_nucleus.errors import UserError
 from napari_nucleus.instances import HOVER
 from napari_nucleus.models import create_model
 from napari_nucleus.models.checkpoints import load_checkpoint
-from napari_nucleus.training import train, train_steps
+from napari_nucleus.training import run, train, train_steps
 from napari_nucleus.training.progress import Step
 from napari_nucleus.training.recipe import Phase, Recipe
 from napari_nucleus.weights.store import read_card
@@ -101,6 +101,18 @@ def test_average_of_the_weights_is_what_is_kept(out: Path, data: Path, tmp_path:
     train(replace(SHORT, ema=0), [data], tmp_path)
     weights, kept = weights_of(tmp_path), load_file(tmp_path / "last.safetensors")
     assert torch.equal(kept[key], weights[f"model.{key}"].half())
+
+
+def test_best_is_what_scored_highest(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter([0.5, 0.2])
+    monkeypatch.setattr(run, "summarize_validation", lambda *_: {"score": next(scores)})
+    steps = train_steps(SHORT, [data], tmp_path)
+    assert [next(steps).step for _ in range(4)] == [1, 2, 3, 4]
+    steps.close()
+    cards = [read_card(tmp_path / f"{name}.safetensors")["card"] for name in ("best", "last")]
+    assert [(card["step"], card["scores"]["score"]) for card in cards] == [(2, 0.5), (4, 0.2)]
 
 
 def test_an_epoch_of_no_number_covers_the_images(data: Path, tmp_path: Path) -> None:
