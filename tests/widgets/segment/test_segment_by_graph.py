@@ -1,7 +1,7 @@
 """The Segment widget with a network that types nuclei once all are found."""
 
-import time
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
@@ -18,22 +18,29 @@ from tests.graph_decoder import GraphDecoder
 from tests.tissue import TYPES, Tissue
 
 
-class Nap(torch.nn.Module):
-    def forward(self, seconds: float) -> None:
-        time.sleep(seconds)
+class Held(torch.nn.Module):
+    """A layer in which a network stays until it is let go."""
+
+    reached, let_go = Event(), Event()
+    passed = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        Held.reached.set()
+        assert Held.let_go.wait(60)
+        Held.passed += 1
+        return x
 
 
 class SlowToType(GraphDecoder):
-    """Finds nuclei at once, and takes a minute to type them."""
+    """Finds nuclei at once, and types them in many layers."""
 
     def __init__(self, types: tuple[str, ...] = TYPES, mpp: float = 0.25) -> None:
         super().__init__(types, mpp)
         self.name = "slow_to_type"
-        self.nap = Nap()
+        self.layers = torch.nn.Sequential(*(Held() for _ in range(50)))
 
     def classify(self, *about: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        for _ in range(600):
-            self.nap(0.1)
+        self.layers(torch.zeros(1))
         return super().classify(*about)
 
 
@@ -79,9 +86,10 @@ def test_cancel_stops_the_typing(
 ) -> None:
     choose(widget, SlowToType, tmp_path, monkeypatch)
     widget.segment_button.click()
-    qtbot.waitUntil(lambda: "so far" in widget.status.text(), timeout=60_000)
-    qtbot.wait(300)
+    qtbot.waitUntil(Held.reached.is_set, timeout=60_000)
     with qtbot.waitSignal(widget.finished, timeout=60_000):
         widget.cancel_button.click()
+        Held.let_go.set()
+    assert Held.passed == 1
     assert "nuclei" not in viewer.layers
     assert not [file for file in home.rglob("*") if file.is_file() or file.suffix == ".part"]

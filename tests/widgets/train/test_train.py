@@ -18,6 +18,7 @@ from napari_nucleus.models.checkpoints import save_checkpoint
 from napari_nucleus.results import open_result
 from napari_nucleus.retraining import interrupted_run, loop
 from napari_nucleus.slides import slide_from_arrays
+from napari_nucleus.training.learner import Learner
 from napari_nucleus.weights.store import read_card
 from napari_nucleus.widgets.segment import SegmentWidget
 from napari_nucleus.widgets.shared.layers import image_layer, nuclei_layers, placement_of
@@ -39,6 +40,20 @@ def epochs_of(widget: TrainWidget) -> list[int]:
 
 def steps_of(widget: TrainWidget) -> int:
     return widget.progress.value() if widget.progress.maximum() else 0
+
+
+class Gate:
+    """Holds a network, once shut, in a layer until it is opened, and counts the layers since."""
+
+    def __init__(self) -> None:
+        self.shut, self.reached, self.open = Event(), Event(), Event()
+        self.passed = 0
+
+    def pass_through(self) -> None:
+        if self.shut.is_set():
+            self.reached.set()
+            self.open.wait()
+            self.passed += 1
 
 
 def test_training_makes_a_model_that_segment_offers(
@@ -88,15 +103,25 @@ def test_name_that_is_taken_is_told(widget: TrainWidget, qtbot: QtBot, told: Tol
 
 
 @pytest.mark.slow
-def test_pause_rests_and_goes_on(widget: TrainWidget, qtbot: QtBot) -> None:
+def test_pause_rests_and_goes_on(
+    widget: TrainWidget, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, gate = Learner.step, Gate()
+    gate.shut.set()
+
+    def step_slowly(*arguments: Any) -> Any:
+        gate.pass_through()
+        return step(*arguments)
+
+    monkeypatch.setattr(Learner, "step", step_slowly)
     widget.train_button.click()
-    qtbot.waitUntil(lambda: steps_of(widget) > 2, timeout=WAIT)
+    qtbot.waitUntil(gate.reached.is_set, timeout=WAIT)
     widget.pause_button.click()
     assert widget.pause_button.text() == "Continue"
-    qtbot.wait(500)  # the step that was under way
-    rested = steps_of(widget)
-    qtbot.wait(500)
-    assert steps_of(widget) == rested
+    gate.open.set()
+    qtbot.waitUntil(lambda: steps_of(widget) == 1, timeout=WAIT)  # the one that was under way
+    qtbot.wait(100)
+    assert (steps_of(widget), gate.passed) == (1, 1)
     assert widget.status.text() == "Paused"
     with qtbot.waitSignal(widget.finished, timeout=WAIT):
         widget.pause_button.click()
@@ -138,20 +163,6 @@ def test_run_of_a_window_that_is_gone_can_go_on(
     qtbot.addWidget(later)
     assert later.resume_button.isVisibleTo(later)
     assert "annotated" in later.resume_button.toolTip()
-
-
-class Gate:
-    """Holds a network, once shut, in a layer until it is opened, and counts the layers since."""
-
-    def __init__(self) -> None:
-        self.shut, self.reached, self.open = Event(), Event(), Event()
-        self.passed = 0
-
-    def pass_through(self) -> None:
-        if self.shut.is_set():
-            self.reached.set()
-            self.open.wait()
-            self.passed += 1
 
 
 def test_cancel_stops_within_a_step(
