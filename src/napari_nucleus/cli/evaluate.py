@@ -10,7 +10,7 @@ from rich.table import Table
 from napari_nucleus.cli.app import Json, ManyData
 from napari_nucleus.cli.console import out, print_json, progress, say
 from napari_nucleus.evaluation.figure import SCORES, write_figure
-from napari_nucleus.steps import run_to_end
+from napari_nucleus.inference.steps import run_to_end
 from napari_nucleus.weights.store import DEFAULT_MODEL
 
 _NAMES = {

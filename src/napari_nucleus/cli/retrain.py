@@ -8,8 +8,8 @@ import typer
 from napari_nucleus.cli.app import Device, Json, ManyData
 from napari_nucleus.cli.console import err, print_json, progress, say
 from napari_nucleus.errors import UserError
+from napari_nucleus.inference.steps import run_to_end
 from napari_nucleus.retraining import EPOCHS, Retraining, parse_types, read_job
-from napari_nucleus.steps import run_to_end
 from napari_nucleus.training.recipe import checked
 from napari_nucleus.weights.store import DEFAULT_MODEL
 

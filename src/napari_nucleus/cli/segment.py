@@ -9,8 +9,8 @@ import typer
 from napari_nucleus.cli.app import Device, Json, complain
 from napari_nucleus.cli.console import print_json, progress, say
 from napari_nucleus.errors import UserError
+from napari_nucleus.inference.steps import run_to_end
 from napari_nucleus.nucleus_types import UNTYPED
-from napari_nucleus.steps import run_to_end
 from napari_nucleus.weights.store import DEFAULT_MODEL
 
 if TYPE_CHECKING:

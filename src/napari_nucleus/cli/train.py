@@ -11,7 +11,7 @@ import typer
 from napari_nucleus.cli.app import Json, ManyData
 from napari_nucleus.cli.console import err, print_json, progress, say
 from napari_nucleus.errors import UserError
-from napari_nucleus.steps import run_to_end
+from napari_nucleus.inference.steps import run_to_end
 from napari_nucleus.weights.store import read_card
 
 if TYPE_CHECKING:

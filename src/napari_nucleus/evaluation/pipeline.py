@@ -12,12 +12,12 @@ from napari_nucleus.datasets import Sample, Source, load_source, read_labels, re
 from napari_nucleus.errors import UserError
 from napari_nucleus.evaluation.report import report
 from napari_nucleus.files import visible_files
+from napari_nucleus.inference.steps import at_once
 from napari_nucleus.measure import DEFAULT_MPP
 from napari_nucleus.metrics.aggregate import ImageScore, Nuclei, score_image
 from napari_nucleus.nucleus_types import UNTYPED
 from napari_nucleus.results import Result, open_result
 from napari_nucleus.slides import slide_from_arrays
-from napari_nucleus.steps import at_once
 from napari_nucleus.weights.store import DEFAULT_MODEL
 
 if TYPE_CHECKING:

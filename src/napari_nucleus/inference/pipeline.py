@@ -11,6 +11,7 @@ from shapely import Polygon
 
 from napari_nucleus.errors import UserError
 from napari_nucleus.inference.deferred_types import DeferredTypes
+from napari_nucleus.inference.steps import at_once
 from napari_nucleus.inference.stitching import Stitcher
 from napari_nucleus.models import NucleusModel
 from napari_nucleus.models.checkpoints import load_checkpoint
@@ -19,7 +20,6 @@ from napari_nucleus.nucleus_types import UNTYPED, type_colors
 from napari_nucleus.results import Result, ResultWriter
 from napari_nucleus.slides import Slide, check_mpp, open_slide, slide_from_arrays
 from napari_nucleus.slides.tiles import Box, Grid, Tile, map_stride
-from napari_nucleus.steps import at_once
 from napari_nucleus.weights.store import DEFAULT_MODEL
 
 TILE = 640

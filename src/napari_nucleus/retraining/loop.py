@@ -15,6 +15,7 @@ from napari_nucleus.datasets import Sample, Source
 from napari_nucleus.errors import UserError
 from napari_nucleus.evaluation.fit_postprocessing import fit_parameters
 from napari_nucleus.evaluation.validation import validate
+from napari_nucleus.inference.steps import at_once
 from napari_nucleus.models import NucleusModel
 from napari_nucleus.models.checkpoints import load_checkpoint, save_checkpoint
 from napari_nucleus.retraining.comparison import (
@@ -36,7 +37,6 @@ from napari_nucleus.retraining.data import (
 from napari_nucleus.retraining.new_types import freeze_types, type_branch, with_types
 from napari_nucleus.retraining.runs import SAMPLES, alone, forget_state, save_job
 from napari_nucleus.slides import Slide
-from napari_nucleus.steps import at_once
 from napari_nucleus.training.curves import draw_curves
 from napari_nucleus.training.distributed import start_fabric
 from napari_nucleus.training.patches import Patches

@@ -13,9 +13,9 @@ from napari_nucleus.datasets import Source, find_types
 from napari_nucleus.errors import UserError
 from napari_nucleus.evaluation.fit_postprocessing import fit_parameters
 from napari_nucleus.evaluation.validation import validate
+from napari_nucleus.inference.steps import at_once
 from napari_nucleus.models import NucleusModel, create_model
 from napari_nucleus.models.checkpoints import load_checkpoint, save_checkpoint
-from napari_nucleus.steps import at_once
 from napari_nucleus.training.curves import draw_curves
 from napari_nucleus.training.distributed import start_fabric
 from napari_nucleus.training.patches import Patches

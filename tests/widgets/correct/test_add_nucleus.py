@@ -93,7 +93,7 @@ def test_the_network_outlines_it(
 def test_where_one_is_none_is_added(widget: CorrectWidget, nuclei: Labels) -> None:
     press(widget, Qt.Key.Key_A)
     click(widget, largest(widget))
-    assert "A nucleus already there" in widget.status.text()
+    assert "A nucleus is already there" in widget.status.text()
 
 
 def test_where_none_is_seen_it_says_so(

@@ -113,7 +113,7 @@ def test_labels_of_another_size_are_put_back(
 ) -> None:
     before = nuclei.data.copy()
     nuclei.data = before[:50]
-    assert "are back" in widget.status.text()
+    assert "previous ones were restored" in widget.status.text()
     np.testing.assert_array_equal(nuclei.data, before)
     check_shown(widget, viewer)
 

@@ -39,7 +39,7 @@ def devices() -> dict[str, str]:
     try:
         import torch
 
-        import napari_nucleus.inference  # noqa: F401
+        import napari_nucleus.inference.pipeline  # noqa: F401
     finally:
         gc.enable()
     gpus = range(torch.cuda.device_count())

@@ -4,7 +4,7 @@ from inspect import signature
 import pytest
 
 import napari_nucleus
-from napari_nucleus.steps import at_once, run_to_end
+from napari_nucleus.inference.steps import at_once, run_to_end
 
 
 def double_steps(number: int, times: int = 1) -> Generator[int, None, str]:
