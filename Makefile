@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 SCREEN := $(if $(filter Linux,$(shell uname)),xvfb-run -a -s "-screen 0 1600x1000x24")
 SCHEMA = $(BIN)/check-jsonschema --quiet --builtin-schema
 
-.PHONY: demo test check
+.PHONY: demo test check core
 demo: $(VENV)/installed
 	@if [ -n "$$DISPLAY$$WAYLAND_DISPLAY" ] || [ -z '$(SCREEN)' ]; \
 	then $(BIN)/python scripts/demo.py; \
@@ -16,6 +16,10 @@ demo: $(VENV)/installed
 test: check
 	$(SCREEN) $(BIN)/pytest -n 2 --cov --cov-report=
 	@echo "Coverage: $$($(BIN)/coverage report --format=total) %"
+
+# All tests that need no window.
+core: $(VENV)/installed
+	$(BIN)/pytest -n 2 --ignore=src/napari_nucleus/widgets --ignore=tests/widgets
 
 check: $(VENV)/installed
 	$(BIN)/ruff check .
