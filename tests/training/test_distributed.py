@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import napari_nucleus
 from napari_nucleus.training import train
 from napari_nucleus.training.distributed import gather, is_leader, start_fabric
 from napari_nucleus.training.recipe import load_recipe
@@ -37,6 +38,9 @@ accumulate = 2
 lr = 0.01
 """
 
+PATH = os.pathsep.join((str(Path(__file__).parents[2]), str(Path(*napari_nucleus.__path__).parent)))
+"""Where the processes find what is tested here."""
+
 TOLERANCE = 0.03
 """Of a loss, relative: each process averages over its own nuclei, in 16 bits."""
 
@@ -53,7 +57,7 @@ def run(folder: Path, data: Path) -> Path:
         capture_output=True,
         text=True,
         timeout=300,
-        env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "PYTHONPATH": "."},
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "PYTHONPATH": PATH},
     )
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout.count("on the validation images") == 1

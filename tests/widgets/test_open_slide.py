@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
@@ -8,7 +9,8 @@ from PIL import Image
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 
-from napari_nucleus.widgets.open_slide import OpenSlideWidget
+from napari_nucleus.widgets import open_slide
+from napari_nucleus.widgets.open_slide import OpenSlideWidget, Preview, preview
 from napari_nucleus.widgets.shared.recent import recent_slides, remember
 
 Told = Callable[[], list[str]]
@@ -83,12 +85,27 @@ def test_what_is_no_slide_is_one_line(
 
 
 def test_the_file_chosen_last_is_shown(
-    opener: OpenSlideWidget, tmp_path: Path, qtbot: QtBot
+    opener: OpenSlideWidget, tmp_path: Path, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However long another one takes."""
+    let_go, arrived = Event(), list[str]()
+    arrive = OpenSlideWidget._on_preview
+
+    def read(path: Path) -> Preview:
+        if path.name == "first.png":
+            let_go.wait()
+        return preview(path)
+
+    def note(widget: OpenSlideWidget, found: Preview) -> None:
+        arrive(widget, found)
+        arrived.append(found.path.name)
+
+    monkeypatch.setattr(open_slide, "preview", read)
+    monkeypatch.setattr(OpenSlideWidget, "_on_preview", note)
     opener.look_at(write(tmp_path / "first.png"))
     look_at(opener, write(tmp_path / "second.png", 0.5), qtbot)
-    qtbot.wait(300)
+    let_go.set()
+    qtbot.waitUntil(lambda: arrived == ["second.png", "first.png"], timeout=20_000)
     assert opener.mpp.mpp == pytest.approx(0.5, rel=1e-3)
 
 
