@@ -4,6 +4,7 @@ What a widget or the command line does is one call here. Each name is imported w
 used, so that importing the package costs nothing.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from napari_nucleus.training import train
 
 __all__ = ["create_model", "evaluate", "open_slide", "retrain", "segment", "train"]
+
+# PyTorch reads it when it is loaded: the CPU takes over what it cannot compute on Apple's GPU.
+os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
 
 _HOMES = {
     "create_model": "models",

@@ -12,7 +12,9 @@ from napari_nucleus.errors import UserError
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 Device = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="cpu, cuda, cuda:1, …; by default the GPU if there is one."),
+    typer.Option(
+        metavar="NAME", help="cpu, cuda, cuda:1, mps, …; by default the GPU if there is one."
+    ),
 ]
 
 

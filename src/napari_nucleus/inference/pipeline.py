@@ -15,7 +15,7 @@ from napari_nucleus.inference.steps import at_once
 from napari_nucleus.inference.stitching import Stitcher
 from napari_nucleus.models import NucleusModel
 from napari_nucleus.models.checkpoints import load_checkpoint
-from napari_nucleus.models.devices import pick_device
+from napari_nucleus.models.devices import memory_format, pick_device
 from napari_nucleus.nucleus_types import UNTYPED, type_colors
 from napari_nucleus.results import Result, ResultWriter
 from napari_nucleus.slides import Slide, check_mpp, open_slide, slide_from_arrays
@@ -84,7 +84,7 @@ def segment_steps(
         Corners (x, y) of a polygon in level-0 pixels, whose centres have whole coordinates: nuclei
         centred outside of it are left out. Give its bounding box as `region`.
     device : str or None
-        ``"cpu"``, ``"cuda"``, …; None takes the GPU where there is one.
+        ``"cpu"``, ``"cuda"``, ``"mps"``, …; None takes the GPU where there is one.
     tile : int
         Side of a tile's core in network pixels. The result hardly depends on it: what is left is
         how far beyond `MARGIN` the network sees.
@@ -120,7 +120,7 @@ def segment_steps(
     resolution = slide.require_mpp() if mpp is None else check_mpp(mpp)
     network = model if isinstance(model, NucleusModel) else load_checkpoint(model)
     chosen = pick_device(device)
-    network = network.eval().to(chosen).to(memory_format=torch.channels_last)
+    network = network.eval().to(chosen).to(memory_format=memory_format(chosen))
     grid = Grid(_region(slide, region), slide.shape, network.mpp / resolution, network.stride)
     tiles = list(grid.tiles(tile, MARGIN))
     run = {

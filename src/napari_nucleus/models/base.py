@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from napari_nucleus.instances import PostprocessingParameters
 from napari_nucleus.measure import DEFAULT_MPP
 from napari_nucleus.models.batch import Batch
-from napari_nucleus.models.devices import autocast_dtype
+from napari_nucleus.models.devices import half_precision, memory_format, with_cpu_fallback
 from napari_nucleus.models.feature_cache import FeatureCache
 from napari_nucleus.nucleus_types import UNTYPED
 from napari_nucleus.slides.tiles import STRIDE
@@ -293,6 +293,7 @@ class NucleusModel(nn.Module, ABC):
         """Probability from which on a pixel belongs to a nucleus."""
         return float(self.instances.get("np_threshold", 0.5))
 
+    @with_cpu_fallback
     @torch.inference_mode()
     def predict(self, images: Tensor) -> list[dict[str, np.ndarray]]:
         """Compute the maps of each image of a batch, in mixed precision.
@@ -308,8 +309,9 @@ class NucleusModel(nn.Module, ABC):
             For every image what `nuclei` takes.
         """
         device = next(self.parameters()).device
-        batch = images.to(device).float().div_(255).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(device.type, dtype=autocast_dtype(device)):
-            logits = self(batch)
+        pixels = images.to(device).float().div_(255)
+        half = half_precision(device)
+        with torch.autocast(device.type, half, enabled=half is not None):
+            logits = self(pixels.contiguous(memory_format=memory_format(device)))
         maps = {key: value.cpu().numpy() for key, value in self.maps(logits).items()}
         return [{key: value[i] for key, value in maps.items()} for i in range(len(images))]

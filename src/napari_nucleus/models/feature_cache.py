@@ -16,6 +16,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from napari_nucleus.models.devices import memory_format
+
 Encode = Callable[[Tensor], list[Tensor]]
 
 _LIMIT = 20 * 2**30
@@ -167,4 +169,6 @@ def _bytes(tensor: Tensor) -> memoryview:
 
 def _laid_out(level: Tensor) -> Tensor:
     """Return a batch of maps in the memory layout in which convolutions are fast."""
-    return level.contiguous(memory_format=torch.channels_last) if level.ndim == 4 else level
+    if level.ndim != 4:
+        return level
+    return level.contiguous(memory_format=memory_format(level.device))

@@ -48,7 +48,7 @@ class Retraining:
     lr : float or None
         Peak learning rate; None takes the one of `LEARNING_RATES`.
     device : str or None
-        ``"cpu"``, ``"cuda"``, …; None takes the GPU where there is one.
+        ``"cpu"``, ``"cuda"``, ``"mps"``, …; None takes the GPU where there is one.
 
     Examples
     --------

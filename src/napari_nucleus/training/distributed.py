@@ -5,11 +5,11 @@ from typing import TypeVar
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.plugins import MixedPrecision
+from lightning_fabric.plugins import MixedPrecision, Precision
 from lightning_fabric.plugins.environments import LightningEnvironment
 from torch import distributed, nn
 
-from napari_nucleus.models.devices import autocast_dtype, pick_device
+from napari_nucleus.models.devices import half_precision, pick_device
 
 T = TypeVar("T")
 
@@ -28,8 +28,7 @@ def start_fabric(device: str | None = None) -> Fabric:
         As `devices.pick_device` takes it; under torchrun only its type counts.
     """
     chosen = pick_device(device)
-    half = autocast_dtype(chosen) == torch.float16
-    precision = MixedPrecision("16-mixed" if half else "bf16-mixed", chosen.type)
+    precision = _precision(chosen)
     if not distributed.is_torchelastic_launched():
         # named, so that a cluster's variables around a notebook are not taken for a launch
         alone = LightningEnvironment()
@@ -45,6 +44,13 @@ def start_fabric(device: str | None = None) -> Fabric:
     )
     fabric.launch()
     return fabric
+
+
+def _precision(device: torch.device) -> Precision:
+    half = half_precision(device)
+    if half is None:
+        return Precision()
+    return MixedPrecision("16-mixed" if half == torch.float16 else "bf16-mixed", device.type)
 
 
 def share_statistics(model: nn.Module) -> None:

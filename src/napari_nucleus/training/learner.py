@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from napari_nucleus.errors import UserError
 from napari_nucleus.models import NucleusModel
 from napari_nucleus.models.batch import Batch
+from napari_nucleus.models.devices import memory_format
 from napari_nucleus.models.feature_cache import FeatureCache, weights_hash
 from napari_nucleus.training.branch_losses import branch_losses
 from napari_nucleus.training.recipe import Phase, Recipe
@@ -116,7 +117,7 @@ class Learner:
         Diverged
             Before any weight has changed.
         UserError
-            If the GPU's memory is too small.
+            If the GPU's memory is too small, or it lacks an operation.
         """
         self._set_mode()
         for group, times in zip(self.optimizer.param_groups, self._times, strict=True):
@@ -133,6 +134,11 @@ class Learner:
                 return self._mean(found)
         except FloatingPointError:
             raise Diverged(*dict.fromkeys(names)) from None
+        except NotImplementedError as error:
+            raise UserError(
+                f"{self.fabric.device} lacks an operation that this training needs: train on the "
+                "CPU."
+            ) from error
         except torch.OutOfMemoryError as error:
             raise UserError(
                 "The GPU's memory does not hold a batch: lower batch or patch in the recipe."
@@ -165,7 +171,7 @@ class Learner:
         return {key: value.detach() for key, value in parts.items()}
 
     def _logits(self, images: Tensor) -> dict[str, Tensor]:
-        images = images.contiguous(memory_format=torch.channels_last)
+        images = images.contiguous(memory_format=memory_format(images.device))
         with self.fabric.autocast():
             if self.phase.train == "all":
                 return self._wrapped(images)

@@ -56,7 +56,7 @@ def train_steps(
     resume : bool
         Go on from ``state.pt``; the weights after any step are those of an unbroken run.
     device : str or None
-        ``"cpu"``, ``"cuda"``, …; None takes the GPU where there is one.
+        ``"cpu"``, ``"cuda"``, ``"mps"``, …; None takes the GPU where there is one.
 
     Yields
     ------

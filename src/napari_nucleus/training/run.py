@@ -18,6 +18,7 @@ from napari_nucleus.evaluation.validation import score_samples, summarize_valida
 from napari_nucleus.models import NucleusModel
 from napari_nucleus.models.batch import Batch
 from napari_nucleus.models.checkpoints import load_weights
+from napari_nucleus.models.devices import memory_format
 from napari_nucleus.training.distributed import gather, share_statistics
 from napari_nucleus.training.learner import Diverged, Learner
 from napari_nucleus.training.patches import Patches
@@ -77,7 +78,7 @@ class Run:
         self.progress = Progress()
         if fabric.world_size > 1 and fabric.device.type == "cuda":
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-        self.model = model.to(fabric.device).to(memory_format=torch.channels_last)
+        self.model = model.to(fabric.device).to(memory_format=memory_format(fabric.device))
         self._learnable = frozenset(n for n, p in model.named_parameters() if p.requires_grad)
         self._fresh = fresh
         self._start: dict[str, torch.Tensor] = {}

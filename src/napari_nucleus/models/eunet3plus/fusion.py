@@ -10,6 +10,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from napari_nucleus.models.devices import memory_format
+
 CHANNELS = 256
 """Of SAM's embedding."""
 
@@ -92,7 +94,7 @@ class EnhancedFusion(nn.Module):
         rows = zip(_windows(local, 2), _windows(guide, 2), strict=True)
         fused = torch.cat([self._fuse_row(*row) for row in rows], 2)
         # the layout in which the convolutions that follow are fast
-        return fused.contiguous(memory_format=torch.channels_last)
+        return fused.contiguous(memory_format=memory_format(fused.device))
 
     def _fuse_row(self, local: Tensor, guide: Tensor) -> Tensor:
         pairs = zip(_windows(local, 3), _windows(guide, 3), strict=True)

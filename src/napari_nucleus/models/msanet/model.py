@@ -47,6 +47,7 @@ from napari_nucleus.instances import DISTANCE, distance_instances
 from napari_nucleus.models import losses
 from napari_nucleus.models.base import NucleusModel
 from napari_nucleus.models.batch import Batch
+from napari_nucleus.models.devices import with_cpu_fallback
 from napari_nucleus.models.msanet.clip import PATCH, choose_clip, patch_features
 from napari_nucleus.models.msanet.decoder import VISUAL_STRIDE, Decoder, Fusion, visual_features
 from napari_nucleus.models.msanet.graph import (
@@ -265,6 +266,7 @@ class MSANet(NucleusModel):
     ) -> NDArray[np.float32] | None:
         return describe_nuclei(labels, maps["visual"]) if self.types else None
 
+    @with_cpu_fallback
     def classify(
         self, centroids: NDArray[np.float64], features: NDArray[np.float32]
     ) -> tuple[NDArray[np.str_], NDArray[np.float32]]:

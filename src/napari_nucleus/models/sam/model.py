@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from napari_nucleus.errors import UserError
-from napari_nucleus.models.devices import autocast_dtype
+from napari_nucleus.models.devices import half_precision
 from napari_nucleus.models.feature_cache import FeatureCache
 from napari_nucleus.models.sam.tinyvit import TinyViTEncoder, rename_weights
 from napari_nucleus.weights.sam import SAM_WEIGHTS, check_sam, find_sam, find_sam_by_sha256
@@ -104,7 +104,7 @@ class FrozenSam:
         if max(images.shape[-2:]) > SIDE:
             raise ValueError(f"SAM takes images of {SIDE} px, not of {tuple(images.shape[-2:])}.")
         half = self.device.type == "cuda"
-        with torch.autocast(self.device.type, autocast_dtype(self.device), enabled=half):
+        with torch.autocast(self.device.type, half_precision(self.device), enabled=half):
             padded = self.network.preprocess(images.to(self.device, torch.float32) * 255)
             return self.network.image_encoder(padded).float()
 
@@ -130,7 +130,7 @@ class FrozenSam:
         images = images.to(self.device, torch.float32)
         pixels = (images * 255 - self.network.pixel_mean) / self.network.pixel_std
         half = self.device.type == "cuda"
-        with torch.autocast(self.device.type, autocast_dtype(self.device), enabled=half):
+        with torch.autocast(self.device.type, half_precision(self.device), enabled=half):
             rows = [
                 torch.cat([self._encode(part).half() for part in _parts(row, 3)], 3)
                 for row in _parts(pixels, 2)

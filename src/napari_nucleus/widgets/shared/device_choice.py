@@ -37,10 +37,8 @@ def devices() -> dict[str, str]:
     """
     gc.disable()  # looking for garbage among a million new objects halts the window again and again
     try:
-        import torch
-
         import napari_nucleus.inference.pipeline  # noqa: F401
+        from napari_nucleus.models.devices import list_devices
     finally:
         gc.enable()
-    gpus = range(torch.cuda.device_count())
-    return {"CPU": "cpu", **{torch.cuda.get_device_name(i): f"cuda:{i}" for i in gpus}}
+    return list_devices()
