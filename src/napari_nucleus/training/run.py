@@ -121,7 +121,8 @@ class Run:
         load_weights(self.model, state["model"], source)
         if self._average and state["average"]:
             self._average.load_state_dict(state["average"])
-        self.fabric.strategy.precision.load_state_dict(state["scaler"])
+        if state["scaler"]:  # there is none in other precisions
+            self.fabric.strategy.precision.load_state_dict(state["scaler"])
         self._optimizer = state["optimizer"]
         self.progress = Progress(**state["progress"])
 
