@@ -3,6 +3,8 @@
 import logging
 import subprocess
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -22,7 +24,7 @@ CPU, MPS = torch.device("cpu"), torch.device("mps")
 
 
 @pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch):
+def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[str], bool], None]:
     """Pretend that a machine has these GPUs."""
 
     def pretend(cuda: list[str], mps: bool) -> None:
@@ -35,7 +37,7 @@ def machine(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.fixture
-def bf16(monkeypatch: pytest.MonkeyPatch):
+def bf16(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool, bool], None]:
     """Pretend that the CPU has instructions for bfloat16, or has none."""
 
     def pretend(avx: bool, amx: bool) -> None:
@@ -55,7 +57,7 @@ def bf16(monkeypatch: pytest.MonkeyPatch):
     ],
 )
 def test_the_first_device_of_the_list_is_chosen(
-    machine, cuda: list[str], mps: bool, listed: dict[str, str]
+    machine: Callable, cuda: list[str], mps: bool, listed: dict[str, str]
 ) -> None:
     machine(cuda, mps)
     assert list_devices() == listed
@@ -64,7 +66,7 @@ def test_the_first_device_of_the_list_is_chosen(
 
 
 @pytest.mark.parametrize("name", ["mps", "cuda:77", "tpu", "xpu", "meta device"])
-def test_device_that_is_not_there_is_refused(machine, name: str) -> None:
+def test_device_that_is_not_there_is_refused(machine: Callable, name: str) -> None:
     machine([], False)
     with pytest.raises(UserError, match=f"'{name}' cannot be used here: choose one of cpu, or"):
         pick_device(name)
@@ -79,7 +81,7 @@ def test_device_that_is_not_there_is_refused(machine, name: str) -> None:
     ],
 )
 def test_cpu_computes_in_half_precision_if_it_has_instructions_for_it(
-    bf16, avx: bool, amx: bool, dtype: torch.dtype
+    bf16: Callable, avx: bool, amx: bool, dtype: torch.dtype
 ) -> None:
     bf16(avx, amx)
     seen: list[torch.dtype] = []
@@ -117,22 +119,16 @@ class Elsewhere(torch.nn.Module):
 
     def __init__(self, device: str) -> None:
         super().__init__()
-        self.weight = torch.nn.Parameter(torch.ones(1))
-        self.device = device
-        self.moved: list[str] = []
+        self.weight = torch.nn.Parameter(torch.ones(1, device=device))
 
-    def parameters(self, recurse: bool = True):
-        return iter([torch.empty(1, device=self.device)])
-
-    def to(self, device: str):
-        self.moved.append(device)
-        self.device = device
+    def to(self, *args: Any, **kwargs: Any) -> Any:
+        self.weight = torch.nn.Parameter(torch.ones(1, device=args[0]))
         return self
 
     @with_cpu_fallback
-    def double(self, number: int, works: bool = True) -> int:
+    def twice(self, number: int, works: bool = True) -> int:
         """Twice the number."""
-        if self.device != "cpu" or not works:
+        if self.weight.is_meta or not works:
             raise NotImplementedError("The operator 'aten::x' is not there. Please wait.")
         return 2 * number
 
@@ -140,15 +136,15 @@ class Elsewhere(torch.nn.Module):
 def test_unsupported_operation_falls_back_to_the_cpu(caplog: pytest.LogCaptureFixture) -> None:
     module = Elsewhere("meta")
     with caplog.at_level(logging.WARNING):
-        assert [module.double(2), module.double(number=3)] == [4, 6]
-    assert module.moved == ["cpu"]
+        assert [module.twice(2), module.twice(number=3)] == [4, 6]
+    assert module.weight.device == CPU
     assert [record.getMessage() for record in caplog.records] == [
         "Continuing on the CPU, because meta lacks an operation: "
         "The operator 'aten::x' is not there"
     ]
     with pytest.raises(NotImplementedError):
-        Elsewhere("cpu").double(1, works=False)
-    assert Elsewhere.double.__doc__ == "Twice the number."
+        Elsewhere("cpu").twice(1, works=False)
+    assert Elsewhere.twice.__doc__ == "Twice the number."
 
 
 def test_apple_falls_back_operation_by_operation() -> None:
