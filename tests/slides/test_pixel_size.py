@@ -141,6 +141,23 @@ def test_xml_that_is_not_well_formed(tmp_path: Path) -> None:
     assert open_slide(path).mpp == pytest.approx(0.5)
 
 
+@pytest.mark.parametrize(
+    "description",
+    [
+        _OME.format(name="a", sizes="").replace('DimensionOrder="XYCZT"', ""),
+        _OME.format(name="a", sizes="").replace('SizeX="40"', 'SizeX="many"'),
+        '<?xml version="1.0"?><scn xmlns="http://www.leica-microsystems.com/scn/">leica</x></scn>',
+        '{"shape": "x"}',
+        "ImageJ=1.11a\nimages=foo\nchannels=x\nunit=um\n",
+    ],
+    ids=["no order", "no number", "scn", "shaped", "imagej"],
+)
+def test_metadata_that_tifffile_cannot_read(tmp_path: Path, description: str) -> None:
+    options = {"resolution": (20000, 20000), "resolutionunit": "CENTIMETER"}
+    slide = open_slide(stored(tmp_path / "a.tif", description, **options))
+    assert (slide.shape, slide.mpp) == ((30, 40), pytest.approx(0.5))
+
+
 def test_pixels_that_are_not_square_are_named(tmp_path: Path) -> None:
     slide = open_slide(ome(tmp_path / "a.ome.tif", "0.50", "0.52"))
     assert slide.mpp is None

@@ -27,6 +27,9 @@ logging.getLogger("tifffile").addHandler(logging.NullHandler())
 # Names of images that scanners store beside the tissue.
 _ASIDE = re.compile(r"\b(label|macro|map|overview|thumbnail)\b", re.IGNORECASE)
 
+# Programs whose metadata lay out the images of a file for tifffile.
+_PROGRAMS = "imagej", "ome", "philips", "scn", "shaped"
+
 # Side of a dask chunk in pixels: small enough to waste little on a small read, large enough that a
 # slide has few.
 _CHUNK = 1024
@@ -62,7 +65,7 @@ def read_tiff(path: Path) -> tuple[list[da.Array], PixelSize | None]:
         If the file is damaged or truncated, or its image is not one plane of colour or grey.
     """
     try:
-        with TiffFile(path) as tif:
+        with _opened(path) as tif:
             if not tif.series:
                 raise UserError(
                     f"{path.name} is damaged or truncated (no image in it): copy or export it again"
@@ -79,6 +82,17 @@ def read_tiff(path: Path) -> tuple[list[da.Array], PixelSize | None]:
         raise UserError(
             f"{path.name} is damaged, truncated or not supported ({error}): save it again as TIFF"
         ) from error
+
+
+def _opened(path: Path) -> TiffFile:
+    """Open a file, as a plain TIFF where tifffile cannot make sense of a program's metadata."""
+    tif = TiffFile(path)
+    try:
+        tif.series  # noqa: B018, parsed at the first access
+    except Exception:  # many kinds; a file that is damaged otherwise fails again
+        tif.close()
+        tif = TiffFile(path, **{f"is_{program}": False for program in _PROGRAMS})
+    return tif
 
 
 def _tissue(tif: TiffFile) -> TiffPageSeries:
