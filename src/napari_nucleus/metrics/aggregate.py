@@ -9,16 +9,18 @@ from numpy.typing import ArrayLike
 
 from napari_nucleus.measure import DEFAULT_MPP, label_runs
 from napari_nucleus.metrics.bootstrap import Floats, weighted_mean
-from napari_nucleus.metrics.segmentation import (
+from napari_nucleus.metrics.classification import (
     Centroids,
     TypeCounts,
     count_types,
     match_centroids,
+    score_types,
+)
+from napari_nucleus.metrics.segmentation import (
     mean_iou,
     mean_panoptic,
     score_pair,
     score_panoptic,
-    score_types,
     weighted_f1,
 )
 from napari_nucleus.nucleus_types import UNKNOWN

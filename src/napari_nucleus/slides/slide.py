@@ -1,9 +1,7 @@
 """Slides: an image as a pyramid of lazily read levels with its µm/px."""
 
 import hashlib
-import io
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,19 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import dask.array as da
-import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from napari_nucleus.errors import UserError
+from napari_nucleus.slides.pictures import read_picture
 from napari_nucleus.slides.pixel_size import PixelSize, check_mpp
-from napari_nucleus.slides.pixels import array_format, as_rgb, check_range, read_in_place
+from napari_nucleus.slides.pyramid import SMALL, array_as_rgb, as_dask, with_coarser
 from napari_nucleus.slides.tiff import read_tiff
-
-# Coarser levels are added until the longest side is at most this, so that a view of the whole slide
-# is small; also the side of a dask chunk.
-_SMALL = 1024
 
 _TIFF = b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -208,8 +202,8 @@ class Slide:
                 return hashlib.file_digest(file, "sha256").hexdigest()
         height, width = self.shape
         sha256 = hashlib.sha256(f"{height}x{width}".encode())
-        for y in range(0, height, _SMALL):
-            sha256.update(self.read(0, y, width, min(_SMALL, height - y)).data)
+        for y in range(0, height, SMALL):
+            sha256.update(self.read(0, y, width, min(SMALL, height - y)).data)
         return sha256.hexdigest()
 
     def _compute(self, pixels: da.Array) -> NDArray[np.uint8]:
@@ -262,14 +256,14 @@ def open_slide(path: str | Path, mpp: float | None = None) -> Slide:
         if magic.startswith(_TIFF):
             levels, size = read_tiff(path)
         else:
-            levels, size = _read_picture(path, png=magic.startswith(_PNG))
+            levels, size = read_picture(path, png=magic.startswith(_PNG))
     except MemoryError as error:
         raise UserError(
             f"{path.name} does not fit into memory: save it as a tiled, pyramidal TIFF"
         ) from error
     if mpp is None and size is not None:
         mpp = size.mpp
-    return Slide(_stem(path), path, mpp, _with_coarser(levels), size)
+    return Slide(_stem(path), path, mpp, with_coarser(levels), size)
 
 
 def slide_from_arrays(
@@ -302,7 +296,7 @@ def slide_from_arrays(
     UserError
         If the arrays are not such images, or `mpp` is not plausible.
     """
-    arrays = [_as_dask(level) for level in levels]
+    arrays = [as_dask(level) for level in levels]
     for array in arrays:
         if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
             raise UserError(
@@ -311,8 +305,8 @@ def slide_from_arrays(
         if 0 in array.shape:
             raise UserError(f"{name} is empty: choose another image")
     arrays.sort(key=lambda array: array.shape[0] * array.shape[1], reverse=True)
-    rgb = [_array_as_rgb(array, name) for array in arrays]
-    return Slide(name, None if path is None else Path(path), mpp, _with_coarser(rgb))
+    rgb = [array_as_rgb(array, name) for array in arrays]
+    return Slide(name, None if path is None else Path(path), mpp, with_coarser(rgb))
 
 
 def _magic(path: Path) -> bytes:
@@ -339,69 +333,6 @@ def _magic(path: Path) -> bytes:
 
 def _stem(path: Path) -> str:
     return path.stem.removesuffix(".ome")
-
-
-def _read_picture(path: Path, png: bool) -> tuple[list[da.Array], PixelSize | None]:
-    """Return the levels of a PNG or JPEG, decoded once, and its pixel size."""
-    data = path.read_bytes()
-    try:
-        with warnings.catch_warnings():
-            # Pillow warns at half of the size that is refused below.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data))
-        with image:
-            dpi = image.info.get("dpi", (0, 0))
-            if png:  # Pillow would cut 16-bit samples down to 8
-                pixels = imagecodecs.png_decode(data)
-            else:
-                pixels = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
-    except Image.DecompressionBombError as error:
-        raise UserError(
-            f"{path.name} is too large for PNG or JPEG: save it as a tiled, pyramidal TIFF"
-        ) from error
-    except (OSError, RuntimeError, SyntaxError, ValueError) as error:
-        raise UserError(
-            f"{path.name} is damaged or truncated ({error}): copy or export it again"
-        ) from error
-    levels = [_array_as_rgb(_as_dask(pixels), path.name)]
-    while max(levels[-1].shape) > _SMALL:
-        levels.append(_as_dask(_halved(levels[-1]).compute(scheduler="threads")))
-    size = PixelSize(*(25400 / float(side) if side > 0 else math.nan for side in dpi))
-    return levels, size if size.is_plausible else None
-
-
-def _as_dask(array: Any) -> da.Array:
-    if isinstance(array, np.ndarray):
-        return read_in_place(array, (_SMALL, _SMALL, *array.shape[2:]))
-    return da.asarray(array)
-
-
-def _array_as_rgb(array: da.Array, name: str) -> da.Array:
-    format = array_format(array, name)
-    check_range(array, format, name)
-    return as_rgb(array, format)
-
-
-def _with_coarser(levels: Sequence[da.Array]) -> tuple[da.Array, ...]:
-    """Return the levels and, until one is small, others half the size of the one before."""
-    pyramid = list(levels)
-    while max(pyramid[-1].shape) > _SMALL:
-        pyramid.append(_halved(pyramid[-1]))
-    return tuple(pyramid)
-
-
-def _halved(level: da.Array) -> da.Array:
-    """Return means of 2 × 2 pixels, lazily; at an odd edge, of what there is."""
-    if any(size % 2 for axis in level.chunks[:2] for size in axis[:-1]):
-        level = level.rechunk((_SMALL, _SMALL, 3))
-    chunks = [tuple((size + 1) // 2 for size in axis) for axis in level.chunks[:2]]
-    return da.map_blocks(
-        lambda block: np.asarray(Image.fromarray(block).reduce(2)),
-        level,
-        chunks=(*chunks, (3,)),
-        dtype=np.uint8,
-        meta=np.empty((0, 0, 0), np.uint8),
-    )
 
 
 def _downsample(full: int, reduced: int) -> float:

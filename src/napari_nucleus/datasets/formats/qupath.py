@@ -151,7 +151,7 @@ def _class_name(given: Any) -> str:
     if isinstance(given, str):
         return given.strip()
     given = given or {}
-    return (given.get("name") or ": ".join(given.get("names", []))).strip()
+    return str(given.get("name") or ": ".join(given.get("names", []))).strip()
 
 
 def _refuse_crowds(outlines: list[shapely.Geometry], file: Path) -> None:
