@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from napari_nucleus.errors import UserError
-from napari_nucleus.files import replacing, visible_files
+from napari_nucleus.files import by_stem, replacing, visible_files
 
 
 def test_appears_whole(tmp_path: Path) -> None:
@@ -50,3 +50,10 @@ def test_hidden_files_are_left_out(tmp_path: Path) -> None:
     for name in ("b.csv", "a.csv", "._a.csv", ".c.csv", "d.txt"):
         (tmp_path / name).touch()
     assert [file.name for file in visible_files(tmp_path, "*.csv")] == ["a.csv", "b.csv"]
+
+
+def test_files_of_one_stem_are_refused(tmp_path: Path) -> None:
+    one, two = tmp_path / "a.tif", tmp_path / "b.tif"
+    assert by_stem([two, one]) == {"b": two, "a": one}
+    with pytest.raises(UserError, match=r"has both a\.tif and a\.nucleus, which would share"):
+        by_stem([one, two, tmp_path / "a.nucleus"])

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
@@ -48,6 +48,35 @@ def visible_files(folder: Path, pattern: str) -> list[Path]:
         By name.
     """
     return [file for file in sorted(folder.glob(pattern)) if not file.name.startswith(".")]
+
+
+def by_stem(files: Iterable[Path]) -> dict[str, Path]:
+    """Return files by their stem, which tells what belongs to them.
+
+    Parameters
+    ----------
+    files : iterable of Path
+        Files of one folder.
+
+    Returns
+    -------
+    dict of str to Path
+        In the order given.
+
+    Raises
+    ------
+    UserError
+        If two have the same stem.
+    """
+    found: dict[str, Path] = {}
+    for file in files:
+        other = found.setdefault(file.stem, file)
+        if other is not file:
+            raise UserError(
+                f"{file.parent} has both {other.name} and {file.name}, which would share one name: "
+                "keep or rename one."
+            )
+    return found
 
 
 @contextmanager

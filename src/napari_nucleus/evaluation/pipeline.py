@@ -11,7 +11,7 @@ import pandas as pd
 from napari_nucleus.datasets import Sample, Source, load_source, read_labels, read_types, type_index
 from napari_nucleus.errors import UserError
 from napari_nucleus.evaluation.report import report
-from napari_nucleus.files import visible_files
+from napari_nucleus.files import by_stem, visible_files
 from napari_nucleus.inference.steps import at_once
 from napari_nucleus.measure import DEFAULT_MPP
 from napari_nucleus.metrics.aggregate import ImageScore, Nuclei, score_image
@@ -210,7 +210,7 @@ def _files(folder: Path) -> dict[str, Path]:
     """Return the label images and results of a folder by name."""
     within = folder / "labels" if (folder / "labels").is_dir() else folder
     suffixes = (".tif", ".tiff", ".nucleus")
-    files = {file.stem: file for file in visible_files(within, "*") if file.suffix in suffixes}
+    files = by_stem(file for file in visible_files(within, "*") if file.suffix in suffixes)
     if not files:
         raise UserError(f"{folder} holds no label images <name>.tif and no results <name>.nucleus.")
     return files

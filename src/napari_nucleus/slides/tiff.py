@@ -5,7 +5,7 @@ import logging
 import math
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import dask.array as da
 import numpy as np
@@ -91,7 +91,8 @@ def _opened(path: Path) -> TiffFile:
         tif.series  # noqa: B018, parsed at the first access
     except Exception:  # many kinds; a file that is damaged otherwise fails again
         tif.close()
-        tif = TiffFile(path, **{f"is_{program}": False for program in _PROGRAMS})
+        plain: dict[str, Any] = {f"is_{program}": False for program in _PROGRAMS}
+        tif = TiffFile(path, **plain)
     return tif
 
 

@@ -195,7 +195,7 @@ def test_tables_that_are_refused(tmp_path: Path, text: str, message: str) -> Non
 
 def test_images_of_one_stem_are_refused(folder: Path) -> None:
     Image.new("RGB", (80, 60)).save(folder / "images" / "a.jpg")
-    with pytest.raises(UserError, match=r"several images a\.\*, which would share one label image"):
+    with pytest.raises(UserError, match=r"images has both a\.jpg and a\.png, which would share"):
         load_source(Source(folder))
 
 

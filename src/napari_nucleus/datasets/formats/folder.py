@@ -1,6 +1,5 @@
 """The plain dataset folder: images, label images and tables of types."""
 
-from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -10,7 +9,7 @@ from napari_nucleus.datasets.formats.files import IMAGES, Layout, read_csv, read
 from napari_nucleus.datasets.labels import read_labels, read_types
 from napari_nucleus.datasets.source import Source
 from napari_nucleus.errors import UserError
-from napari_nucleus.files import visible_files
+from napari_nucleus.files import by_stem, visible_files
 
 
 def image_files(folder: Path) -> list[Path]:
@@ -37,13 +36,7 @@ def image_files(folder: Path) -> list[Path]:
         raise UserError(
             f"{folder} has no images/<name>.png, .jpg or .tif: choose a dataset folder."
         )
-    for stem, count in Counter(file.stem for file in files).items():
-        if count > 1:
-            raise UserError(
-                f"{images} has several images {stem}.*, which would share one label image: keep or "
-                "rename one."
-            )
-    return files
+    return list(by_stem(files).values())
 
 
 def _matches(layout: Layout) -> bool:
