@@ -117,16 +117,25 @@ def test_one_bad_image_does_not_stop_the_others(tmp_path: Path, image: Path, wei
     assert (tmp_path / "out" / "colon.csv").exists()
 
 
-def test_images_of_one_name_do_not_replace_each_other(
-    tmp_path: Path, image: Path, weights: Path
-) -> None:
+def test_images_of_one_name_stand_side_by_side(tmp_path: Path, image: Path, weights: Path) -> None:
     twin = tmp_path / "elsewhere" / "colon.png"
     twin.parent.mkdir()
-    twin.write_bytes(image.read_bytes())
-    given = ("--out", tmp_path / "out", "--model", weights, "--mpp", 0.25)
-    result = run("segment", image, twin, *given)
-    assert result.exit_code == 1
-    assert "would replace the result of another image" in result.stderr
+    Image.fromarray(tissue(60, 70, 2).coded()).save(twin)
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "colon-2.csv").write_text("patient,stage\n17,II\n")
+    given = ("segment", image, twin, "--out", out, "--model", weights, "--mpp", 0.25)
+    for _ in range(2):
+        first, second = answer(*given)["results"]
+        assert [first["result"], second["result"]] == [
+            str(out / "colon.nucleus"),
+            str(out / "colon-3.nucleus"),
+        ]
+        assert second["csv"] == str(out / "colon-3.csv")
+        assert second["reason"] == "colon.nucleus is of another image"
+        assert len(pd.read_csv(second["csv"])) == second["counts"]["nuclei"]
+    assert (out / "colon-2.csv").read_text() == "patient,stage\n17,II\n"
+    assert run(*given).stdout.splitlines()[1].endswith("(colon.nucleus is of another image)")
 
 
 def test_image_without_nuclei_is_no_mistake(tmp_path: Path, weights: Path) -> None:

@@ -1,7 +1,10 @@
-"""Files: their hash, and writing them whole or not at all."""
+"""Files: their hash and names, and writing them whole or not at all."""
 
+import errno
 import hashlib
 import os
+import re
+import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from os import PathLike
@@ -79,9 +82,48 @@ def by_stem(files: Iterable[Path]) -> dict[str, Path]:
     return found
 
 
+def portable_name(name: str) -> str:
+    """Return a name that is valid on every system, also where it comes from a layer.
+
+    Parameters
+    ----------
+    name : str
+        Any text.
+
+    Returns
+    -------
+    str
+        With ``_`` for what Windows forbids and for bytes that are not UTF-8.
+
+    Examples
+    --------
+    >>> portable_name("HE 3/4: stroma?"), portable_name("con")
+    ('HE 3_4_ stroma_', 'con_')
+    """
+    name = re.sub(r'[<>:"/\\|?*\x00-\x1f\x7f\ud800-\udfff]', "_", name) or "image"
+    return f"{name}_" if _DEVICE.fullmatch(name.split(".")[0].strip()) else name
+
+
+# Names that Windows keeps for devices, with any suffix.
+_DEVICE = re.compile(r"con|prn|aux|nul|com[1-9]|lpt[1-9]", re.IGNORECASE)
+
+_ADVICE = {
+    "free some space or choose another folder": (errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
+    "the name is too long, choose a shorter one": (errno.ENAMETOOLONG,),
+    "the disk is read-only, choose another folder": (errno.EROFS,),
+    "you may not write there, choose another folder": (errno.EACCES, errno.EPERM),
+    "a file is where a folder should be, choose another folder": (errno.ENOTDIR, errno.EEXIST),
+    "there is a folder of that name, choose another name": (errno.EISDIR,),
+    "the name has characters that are not allowed there, choose another": (
+        errno.EINVAL,
+        errno.EILSEQ,
+    ),
+}
+
+
 @contextmanager
 def write_errors(path: Path) -> Iterator[None]:
-    """Report a full disk, or a file that cannot be written, in one line.
+    """Report a full disk, or a file that cannot be written, in one line with advice.
 
     Parameters
     ----------
@@ -97,8 +139,9 @@ def write_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else error
+        advice = (text for text, numbers in _ADVICE.items() if error.errno in numbers)
         raise UserError(
-            f"Cannot write {path} ({reason}): free some space or choose another folder. Earlier "
+            f"Cannot write {path} ({reason}): {next(advice, 'choose another folder')}. Earlier "
             "files are unchanged."
         ) from error
 
@@ -110,7 +153,7 @@ def replacing(path: str | PathLike[str]) -> Iterator[Path]:
     Parameters
     ----------
     path : str or path
-        File to write; its folder is created.
+        File to write; its folder is created. Where it is a link, the file that it leads to.
 
     Yields
     ------
@@ -124,11 +167,12 @@ def replacing(path: str | PathLike[str]) -> Iterator[Path]:
         If the disk is full or the file cannot be written.
     """
     path = Path(path)
-    part = path.with_name(path.name + ".part")
+    target = Path(os.path.realpath(path))
+    part = target.with_name(f"{target.name[:50]}.{secrets.token_hex(4)}.part")
     with write_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield part
-            part.replace(path)
+            part.replace(target)
         finally:
             part.unlink(missing_ok=True)

@@ -157,24 +157,85 @@ def test_region_keeps_its_place(made: Tissue, slide: Slide, tmp_path: Path) -> N
     assert part.run["options"]["region"] == [101, 90, 250, 200]
 
 
-def test_only_nuclei_centred_in_the_outline_count(
-    made: Tissue, slide: Slide, tmp_path: Path
+def crossed(outline: list[tuple[float, float]], table: pd.DataFrame) -> np.ndarray:
+    """Which centres lie in a polygon: a ray from them crosses its edges an odd number of times."""
+    x, y = table["centroid_x"].to_numpy(), table["centroid_y"].to_numpy()
+    inside = np.zeros(len(table), bool)
+    for (x0, y0), (x1, y1) in zip(outline, outline[1:] + outline[:1], strict=True):
+        if y0 != y1:
+            inside ^= ((y0 > y) != (y1 > y)) & (x < x0 + (x1 - x0) * (y - y0) / (y1 - y0))
+    return inside
+
+
+REGIONS = {
+    "tumour": [(40.0, 30.0), (360.0, 60.0), (120.0, 330.0)],
+    "stroma": [(200.0, 40.0), (480.0, 40.0), (480.0, 300.0), (200.0, 300.0)],
+    "beyond": [(300.0, 350.0), (900.0, 350.0), (900.0, 800.0)],
+}
+
+
+@pytest.mark.parametrize("tile", [96, 640])
+def test_regions_take_the_nuclei_centred_in_them_once(
+    slide: Slide, tmp_path: Path, tile: int
 ) -> None:
     whole = segment(slide, tmp_path / "whole.nucleus", Decoder()).table()
-    outline = [(40.0, 30.0), (360.0, 60.0), (120.0, 330.0)]
-    part = segment(
-        slide, tmp_path / "part.nucleus", Decoder(), region=(40, 30, 321, 301), outline=outline
+    result = segment(
+        slide, tmp_path / "parts.nucleus", Decoder(), regions=REGIONS, device="cpu", tile=tile
     )
-    # the same side of all three edges, by the sign of cross products
-    sides = [
-        (x1 - x0) * (whole["centroid_y"] - y0) - (y1 - y0) * (whole["centroid_x"] - x0) > 0
-        for (x0, y0), (x1, y1) in zip(outline, outline[1:] + outline[:1], strict=True)
-    ]
-    expected = whole[np.logical_and.reduce(sides)]
-    assert 0 < len(expected) < len(whole)
-    np.testing.assert_allclose(
-        np.sort(part.table()["centroid_x"]), np.sort(expected["centroid_x"]), atol=1e-6
+    table = result.table()
+    inside = [crossed(outline, whole) for outline in REGIONS.values()]
+    assert (inside[0] & inside[1]).sum() > 3
+    expected = whole.assign(region=np.select(inside, list(REGIONS), ""))
+    columns = ["centroid_x", "centroid_y", "area_um2", "type", "region"]
+    pd.testing.assert_frame_equal(
+        table[columns].sort_values(columns, ignore_index=True),
+        expected.loc[expected["region"] != "", columns].sort_values(columns, ignore_index=True),
     )
+    assert table["label"].tolist() == list(range(1, len(table) + 1))
+    assert set(np.unique(labels_of(result))) == {0, *table["label"]}
+    options = json.loads((result.path / "run.json").read_text())["options"]
+    assert options["region"] is None
+    assert {k: [*map(tuple, v)] for k, v in options["regions"].items()} == REGIONS
+
+
+def test_progress_goes_on_over_all_regions(slide: Slide, tmp_path: Path) -> None:
+    steps = list(
+        segment_steps(slide, tmp_path / "made.nucleus", Decoder(), regions=REGIONS, tile=128)
+    )
+    assert [step.done for step in steps] == list(range(steps[0].total + 1))
+    counts = [step.nuclei for step in steps]
+    assert counts == sorted(counts)
+    assert counts[-1] == len(open_result(tmp_path / "made.nucleus").table())
+
+
+def test_no_nucleus_twice_where_scales_differ(made: Tissue, slide: Slide, tmp_path: Path) -> None:
+    """The pixels of two regions lie differently in a network of another µm/px."""
+    half = [(0.0, 0.0), (251.3, 0.0), (251.3, 420.0), (0.0, 420.0)]
+    rest = [(100.7, 0.0), (500.0, 0.0), (500.0, 420.0), (100.7, 420.0)]
+    result = segment(
+        slide, tmp_path / "parts.nucleus", Decoder(mpp=0.4), regions={"1": half, "2": rest}
+    )
+    assert result.run["counts"]["nuclei"] == pytest.approx(len(made.types), abs=1)
+    assert np.mean(best_iou(made.labels, labels_of(result)) >= 0.85) >= 0.99
+
+
+@pytest.mark.parametrize(
+    ("regions", "message"),
+    [
+        ({"far": [(600, 0), (700, 0), (700, 50)]}, r"region far .* holds no pixel of made"),
+        ({"line": [(0, 0), (50, 50)]}, "region line encloses nothing"),
+        ({"flat": [(0, 0), (50, 50), (100, 100)]}, "region flat encloses nothing"),
+        ({}, "no region to segment"),
+    ],
+)
+def test_regions_that_cannot_be_segmented(
+    slide: Slide, tmp_path: Path, regions: dict, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        segment(slide, tmp_path / "made.nucleus", Decoder(), regions=regions)
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(ValueError, match="not both"):
+        segment(slide, tmp_path / "made.nucleus", Decoder(), region=(0, 0, 9, 9), regions=REGIONS)
 
 
 def test_region_beyond_the_image_is_cut_or_refused(slide: Slide, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -85,8 +86,9 @@ def test_tiles_of_any_alignment_make_one_result(path: Path) -> None:
     expected = nuclei(labels)
     table = result.table().sort_values("label", ignore_index=True)
     assert list(table)[:3] == ["label", "type", "type_prob"]
-    assert list(table)[-1] == "edited"
+    assert list(table)[-2:] == ["edited", "region"]
     assert not table["edited"].any()
+    assert (table["region"] == "").all()
     pd.testing.assert_frame_equal(table[list(expected)], expected, check_dtype=False, rtol=1e-5)
     pieces = list(result.tables(rows=1000))
     assert len(pieces) > 1
@@ -102,6 +104,7 @@ def test_run(path: Path) -> None:
     assert run["format"] == 1
     assert run["source"] == {
         "path": "slide.svs",
+        "relative": Path(os.path.relpath("slide.svs", path.parent)).as_posix(),
         "sha256": "ab",
         "width": 120,
         "height": 100,
@@ -216,25 +219,30 @@ writer.write_labels(0, 0, numpy.ones((600, 600), int))
 os._exit(9)
 """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 9
-    assert [entry.name for entry in path.parent.iterdir()] == ["slide.nucleus.part"]
+    left = sorted(entry.name for entry in path.parent.iterdir())
+    assert re.fullmatch(r"\.slide\.nucleus\.lock slide\.nucleus\.[0-9a-f]{8}\.part", " ".join(left))
     with pytest.raises(UserError, match="not a result folder"):
         open_result(path)
     assert write(path, grid(100, 120)).read_labels(0, 0, 120, 100).max() == 56
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_killed_between_moving_the_earlier_result_away_and_the_new_one_in(path: Path) -> None:
+@pytest.mark.parametrize("by", ["opening it", "writing it again"])
+def test_killed_between_moving_the_earlier_result_away_and_the_new_one_in(
+    path: Path, by: str
+) -> None:
     write(path, grid(100, 120))
-    path.rename(path.with_name("slide.nucleus.old"))
-    with writer(path):
-        assert open_result(path).read_labels(0, 0, 120, 100).max() == 56
+    path.rename(path.with_name("slide.nucleus.00c0ffee.old"))
+    if by == "writing it again":
+        writer(path).abort()
+    assert open_result(path).read_labels(0, 0, 120, 100).max() == 56
     assert list(path.parent.iterdir()) == [path]
 
 
 def test_killed_at_any_moment_of_the_end(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The next run finds a whole result, the earlier or the new one."""
+    """Whoever comes next finds a whole result, the earlier or the new one."""
     write(path, grid(100, 120))
     moments: list[Path] = []
 
@@ -259,8 +267,10 @@ def test_killed_at_any_moment_of_the_end(
             new.finish(seconds={})
     highest = []
     for moment in moments:
-        with writer(moment):
-            highest.append(int(open_result(moment).read_labels(0, 0, 120, 100).max()))
+        highest.append(int(open_result(moment).read_labels(0, 0, 120, 100).max()))
+        writer(moment).abort()
+        assert int(open_result(moment).read_labels(0, 0, 120, 100).max()) == highest[-1]
+        assert list(moment.parent.iterdir()) == [moment]
     assert highest == sorted(highest)
     assert set(highest) == {56, 1055}
 
@@ -294,12 +304,92 @@ def test_other_peoples_files_are_never_replaced(path: Path) -> None:
         writer(file)
     assert file.read_text() == "a file"
 
-    part = path.with_name("third.nucleus.part")
-    part.mkdir()
-    (part / "thesis.docx").touch()
-    with pytest.raises(UserError, match="choose another folder"):
-        writer(path.with_name("third.nucleus"))
-    assert (part / "thesis.docx").exists()
+    for name in ("part", "old", "0123abcd.part", "0123abcd.old"):
+        theirs = path.with_name(f"third.nucleus.{name}")
+        theirs.mkdir()
+        (theirs / "thesis.docx").touch()
+    write(path.with_name("third.nucleus"), grid(100, 120))
+    assert len(list(path.parent.glob("third.nucleus.*/thesis.docx"))) == 4
+
+
+def test_result_of_another_image_is_never_replaced(path: Path) -> None:
+    write(path, grid(100, 120))
+    other = {**RUN, "source": {"path": "other.svs", "sha256": "99"}}
+    with pytest.raises(UserError, match="result of another image"):
+        ResultWriter(path, (100, 120), 0.25, TYPES, other)
+    moved = {**RUN, "source": {"path": "moved.svs", "sha256": "ab"}}
+    ResultWriter(path, (100, 120), 0.25, TYPES, moved).abort()
+
+
+def test_one_run_at_a_time_writes_a_result(path: Path) -> None:
+    write(path, grid(100, 120))
+    with writer(path) as first:
+        with pytest.raises(UserError, match=r"slide\.nucleus is being written by another run"):
+            writer(path)
+        assert open_result(path).run["counts"]["nuclei"] == 56
+        first.write_labels(0, 0, grid(100, 120, first=1000))
+        first.finish(seconds={})
+    assert open_result(path).read_labels(0, 0, 120, 100).max() == 1055
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_another_process_writes_it(path: Path) -> None:
+    write(path, grid(100, 120))
+    code = f"""
+import pathlib, sys
+from napari_nucleus.results import ResultWriter
+writer = ResultWriter(pathlib.Path({str(path)!r}), (600, 600), None, {TYPES!r}, {RUN!r})
+print("writes", flush=True)
+sys.stdin.read()
+"""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", code], **pipes) as other:  # type: ignore[call-overload]
+        assert other.stdout.readline() == "writes\n"
+        with pytest.raises(UserError, match="being written by another run"):
+            writer(path)
+        other.kill()  # at once, without a chance to clear up
+    write(path, grid(100, 120, first=1000))
+    assert open_result(path).read_labels(0, 0, 120, 100).max() == 1055
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a right there")
+def test_a_link_is_followed(path: Path, tmp_path: Path) -> None:
+    disk = tmp_path / "disk" / "big.nucleus"
+    write(disk, grid(100, 120))
+    path.parent.mkdir()
+    path.symlink_to(disk)
+    for _ in range(2):
+        assert write(path, grid(100, 120, first=1000)).path == path
+        assert path.readlink() == disk
+        assert open_result(disk).read_labels(0, 0, 120, 100).max() == 1055
+        assert [*path.parent.iterdir(), *disk.parent.iterdir()] == [path, disk]
+    disk.rename(tmp_path / "unplugged")
+    with pytest.raises(UserError, match=r"is a link to .* connect the disk"):
+        writer(path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_names_that_are_not_utf8(tmp_path: Path) -> None:
+    name = os.fsdecode(b"M\xfcller")
+    path = tmp_path / name / f"{name}.nucleus"
+    run = {**RUN, "source": {"path": f"{path.parent}/{name}.svs", "sha256": "ab"}}
+    with ResultWriter(path, (100, 120), 0.25, TYPES, run) as new:
+        new.append(nuclei(grid(100, 120)))
+        result = new.finish(seconds={})
+    assert open_result(path).run["source"]["path"] == run["source"]["path"]
+    assert result.run["source"]["relative"] == f"{name}.svs"
+    assert len(result.table()) == sum(map(len, result.tables(rows=20))) == 56
+    json.loads((path / "run.json").read_bytes().decode("utf-8"))
+
+
+def test_results_of_earlier_versions_have_no_regions(path: Path) -> None:
+    result = write(path, grid(100, 120))
+    stored = pq.read_table(path / "nuclei.parquet")
+    pq.write_table(stored.drop_columns("region"), path / "nuclei.parquet")
+    opened = open_result(path)
+    pd.testing.assert_frame_equal(opened.table(), result.table())
+    assert list(next(opened.tables(rows=10))) == list(result.table())
 
 
 def test_a_place_that_cannot_be_written_to(tmp_path: Path) -> None:

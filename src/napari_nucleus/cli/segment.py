@@ -16,6 +16,7 @@ from napari_nucleus.weights.store import DEFAULT_MODEL
 if TYPE_CHECKING:
     from napari_nucleus.models import NucleusModel
     from napari_nucleus.results import Result
+    from napari_nucleus.results.naming import Destination
 
 
 def register(app: typer.Typer) -> None:
@@ -50,7 +51,9 @@ def segment(
     """Find, outline, type and measure every nucleus.
 
     Leaves DIR/NAME.nucleus, the result folder that napari opens, and the table DIR/NAME.csv for
-    every image. If an image fails, the others are still segmented, and the exit status is 1.
+    every image. Only the same segmentation again replaces them; otherwise the new ones are called
+    NAME-2, NAME-3 and so on. If an image fails, the others are still segmented, and the exit status
+    is 1.
     """
     from napari_nucleus.models.checkpoints import load_checkpoint
 
@@ -60,9 +63,7 @@ def segment(
     for image in images:
         try:
             started = time.perf_counter()
-            result, csv = _segment_one(
-                image, out, network, mpp, region, device, {entry["result"] for entry in done}
-            )
+            result, place = _segment_one(image, out, network, mpp, region, device)
         except UserError as error:
             complain(error)
             failed.append({"image": image, "error": str(error)})
@@ -73,13 +74,15 @@ def segment(
             {
                 "image": image,
                 "result": result.path,
-                "csv": csv,
+                "csv": place.csv,
+                "reason": place.reason,
                 "counts": counts,
                 "seconds": seconds,
             }
         )
         if not json:
-            say(f"{image.name}: {_counted(counts)} in {seconds} s. {result.path}, {csv}")
+            why = f" ({place.reason})" if place.reason else ""
+            say(f"{image.name}: {_counted(counts)} in {seconds} s. {result.path}, {place.csv}{why}")
     if json:
         print_json({"results": done, "errors": failed})
     if failed:
@@ -93,24 +96,23 @@ def _segment_one(
     mpp: float | None,
     region: tuple[int, int, int, int] | None,
     device: str | None,
-    taken: set[Path],
-) -> tuple["Result", Path]:
+) -> tuple["Result", "Destination"]:
     from napari_nucleus.inference import segment_steps
     from napari_nucleus.results.export import write_csv
+    from napari_nucleus.results.naming import choose_destination
     from napari_nucleus.slides import open_slide
 
     slide = open_slide(image, mpp)
-    folder = out / f"{slide.name}.nucleus"
-    if folder in taken:
-        raise UserError(f"{image} would replace the result of another image: use another --out.")
-    steps = segment_steps(slide, folder, network, mpp=mpp, region=region, device=device)
+    place = choose_destination(
+        out, slide, network.sha256, mpp or slide.require_mpp(), {"region": region}
+    )
+    steps = segment_steps(slide, place.result, network, mpp=mpp, region=region, device=device)
     with progress(image.name) as update:
         result = run_to_end(
             steps, lambda step: update(step.done, step.total, f"{step.nuclei:,} nuclei")
         )
-    csv = out / f"{slide.name}.csv"
-    write_csv(result, csv)
-    return result, csv
+    write_csv(result, place.csv)
+    return result, place
 
 
 def _counted(counts: dict[str, int]) -> str:

@@ -266,9 +266,10 @@ def _reshaped(
     labels = rows["label"]
     source = np.array([(parents or {}).get(label, label) for label in labels.tolist()], np.int64)
     known = canvas.table.known(source)
-    inherited = canvas.table.rows(source[known], ("type", "type_prob"))
+    inherited = canvas.table.rows(source[known], ("type", "type_prob", "region"))
     rows["type"] = np.full(len(labels), type_name, object)
     rows["type_prob"] = np.ones(len(labels))
+    rows["region"] = np.full(len(labels), "", object)
     for name, values in inherited.items():
         rows[name][known] = values
     rows["edited"] = np.ones(len(labels), bool)

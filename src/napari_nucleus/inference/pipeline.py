@@ -1,18 +1,18 @@
 """From a slide to a result folder: tiles, network, nuclei, stitched without seams, streamed."""
 
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from shapely import Polygon
 
 from napari_nucleus.errors import UserError
+from napari_nucleus.inference.areas import Regions, areas_to_segment
 from napari_nucleus.inference.deferred_types import DeferredTypes
 from napari_nucleus.inference.steps import at_once
-from napari_nucleus.inference.stitching import Stitcher
+from napari_nucleus.inference.stitching import BAND, Stitcher
 from napari_nucleus.models import NucleusModel
 from napari_nucleus.models.checkpoints import load_checkpoint
 from napari_nucleus.models.devices import memory_format, pick_device
@@ -57,7 +57,7 @@ def segment_steps(
     *,
     mpp: float | None = None,
     region: tuple[int, int, int, int] | None = None,
-    outline: Sequence[tuple[float, float]] | None = None,
+    regions: Regions | None = None,
     device: str | None = None,
     tile: int = TILE,
 ) -> Generator[Progress, None, Result]:
@@ -80,9 +80,10 @@ def segment_steps(
         Micrometres per level-0 pixel, where the file holds none or a wrong one.
     region : tuple[int, int, int, int] | None
         ``(x, y, width, height)`` in level-0 pixels; None is the whole image.
-    outline : Sequence[tuple[float, float]] | None
-        Corners (x, y) of a polygon in level-0 pixels, whose centres have whole coordinates: nuclei
-        centred outside of it are left out. Give its bounding box as `region`.
+    regions : mapping of str to sequence of tuple of 2 float or None
+        In place of `region`, the outline of every region by its name: corners (x, y) in level-0
+        pixels, whose centres have whole coordinates. Nuclei centred in one of them are taken, once
+        where they overlap, for the first; the column `region` of the table names it.
     device : str or None
         ``"cpu"``, ``"cuda"``, ``"mps"``, …; None takes the GPU where there is one.
     tile : int
@@ -102,7 +103,10 @@ def segment_steps(
     Raises
     ------
     UserError
-        If the image, the model or the region cannot be used, or the disk is full.
+        If the image, the model or a region cannot be used, another run writes to `out`, `out` has
+        corrections or belongs to another image, or the disk is full.
+    ValueError
+        If both `region` and `regions` are given.
 
     Examples
     --------
@@ -121,8 +125,11 @@ def segment_steps(
     network = model if isinstance(model, NucleusModel) else load_checkpoint(model)
     chosen = pick_device(device)
     network = network.eval().to(chosen).to(memory_format=memory_format(chosen))
-    grid = Grid(_region(slide, region), slide.shape, network.mpp / resolution, network.stride)
-    tiles = list(grid.tiles(tile, MARGIN))
+    scale = network.mpp / resolution
+    areas = areas_to_segment(slide, region, regions, BAND * scale)
+    grids = [Grid(area.box, slide.shape, scale, network.stride) for area in areas]
+    tiles = [list(grid.tiles(tile, MARGIN)) for grid in grids]
+    total = sum(map(len, tiles))
     run = {
         "source": {
             "path": str(slide.path.resolve()) if slide.path else None,
@@ -136,7 +143,8 @@ def segment_steps(
         },
         "options": {
             "region": region,
-            "outline": outline,
+            "regions": regions
+            and {name: [[float(x), float(y)] for x, y in line] for name, line in regions.items()},
             "tile": tile,
             "instances": network.instances,
         },
@@ -145,18 +153,20 @@ def segment_steps(
     colors = type_colors(network.types or [UNTYPED])
     with (
         ResultWriter(out, slide.shape, resolution, colors, run) as writer,
-        DeferredTypes(writer.path.parent) as deferred,
+        DeferredTypes(writer.target.parent) as deferred,
     ):
-        shape = None if outline is None else Polygon(outline).buffer(0)
-        stitcher = Stitcher(slide, grid, network, writer, deferred, resolution, shape)
-        yield Progress(0, len(tiles), 0)
-        for done, (piece, maps) in enumerate(_maps(slide, grid, tiles, network), 1):
-            stitcher.add(piece, maps)
-            if done < len(tiles):
-                yield Progress(done, len(tiles), stitcher.count)
+        yield Progress(0, total, 0)
+        done = count = 0
+        for area, grid, pieces in zip(areas, grids, tiles, strict=True):
+            stitcher = Stitcher(slide, grid, network, writer, deferred, resolution, area, count)
+            for piece, maps in _maps(slide, grid, pieces, network):
+                stitcher.add(piece, maps)
+                done, count = done + 1, stitcher.count
+                if done < total:
+                    yield Progress(done, total, count)
         for rows in deferred.typed(network):
             writer.append(rows)
-        yield Progress(len(tiles), len(tiles), stitcher.count)
+        yield Progress(total, total, count)
         return writer.finish(seconds={"total": round(time.perf_counter() - started, 2)})
 
 
@@ -206,18 +216,6 @@ def _cells(box: Box, window: Box, stride: int) -> tuple[slice, slice]:
         slice(top, top - (-box.height // stride)),
         slice(left, left - (-box.width // stride)),
     )
-
-
-def _region(slide: Slide, region: tuple[int, int, int, int] | None) -> Box:
-    height, width = slide.shape
-    x, y, w, h = region or (0, 0, width, height)
-    box = Box(max(x, 0), max(y, 0), min(x + w, width), min(y + h, height))
-    if box.width < 1 or box.height < 1:
-        raise UserError(
-            f"The region {(x, y, w, h)} (x, y, width, height) holds no pixel of {slide.name}, "
-            f"which is {width} x {height} px: choose another."
-        )
-    return box
 
 
 def _maps(

@@ -3,8 +3,9 @@
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from shapely import Polygon, contains_xy
+from shapely import contains_xy
 
+from napari_nucleus.inference.areas import Area
 from napari_nucleus.inference.deferred_types import DeferredTypes
 from napari_nucleus.measure import measure
 from napari_nucleus.models import NucleusModel
@@ -12,12 +13,12 @@ from napari_nucleus.results import ResultWriter
 from napari_nucleus.slides import Slide
 from napari_nucleus.slides.tiles import Grid, Tile
 
-_BAND = 8
+BAND = 8
 """Network pixels by which two tiles may disagree on a nucleus's centre."""
 
 
 class Stitcher:
-    """Writes the nuclei of each tile once.
+    """Writes the nuclei of an area's tiles, each once.
 
     A nucleus belongs to the tile in whose core its centre lies. Two tiles that see a nucleus at
     their seam may disagree on its centre by a little, so a tile also takes nuclei centred just
@@ -37,8 +38,10 @@ class Stitcher:
         Takes the rows of nuclei that are typed once all are found.
     mpp : float
         µm per level-0 pixel.
-    shape : Polygon or None
-        Nuclei centred outside of it are left out, in level-0 pixels; None takes all.
+    area : Area
+        What the grid covers.
+    count : int
+        Nuclei that were written before, of other areas.
     """
 
     def __init__(
@@ -49,7 +52,8 @@ class Stitcher:
         writer: ResultWriter,
         deferred: DeferredTypes,
         mpp: float,
-        shape: Polygon | None,
+        area: Area,
+        count: int,
     ) -> None:
         self.slide = slide
         self.grid = grid
@@ -57,8 +61,8 @@ class Stitcher:
         self.writer = writer
         self.deferred = deferred
         self.mpp = mpp
-        self.shape = shape
-        self.count = 0
+        self.area = area
+        self.count = count
 
     def add(self, tile: Tile, maps: dict[str, np.ndarray]) -> None:
         """Turn the maps of a tile's window into nuclei and write those that are new.
@@ -93,6 +97,7 @@ class Stitcher:
         self.count += len(found)
         self.writer.write_labels(x, y, np.where(written > 0, written, labels))
         measured = measure(labels, self.slide.read(x, y, width, height), self.mpp, origin=(x, y))
+        measured = measured.assign(region=self.area.name)
         kept = pd.Index(table["label"]).get_indexer(found)
         features = self.network.describe(seen, table, maps)
         if features is None:
@@ -104,10 +109,10 @@ class Stitcher:
             self.deferred.add(measured, centroids / self.grid.scale - 0.5, features[kept])
 
     def _inside(self, table: pd.DataFrame, tile: Tile) -> np.ndarray:
-        """Tell which nuclei of a window are centred in the shape asked for."""
-        if self.shape is None:
+        """Tell which nuclei of a window are centred in the area's shape."""
+        if self.area.shape is None:
             return np.ones(len(table), bool)
-        return contains_xy(self.shape, self._on_slide(table, tile) - 0.5)
+        return contains_xy(self.area.shape, self._on_slide(table, tile) - 0.5)
 
     def _on_slide(self, table: pd.DataFrame, tile: Tile) -> NDArray[np.float64]:
         """Return centres (N, 2) in level-0 pixels, measured from the corner of the first."""
@@ -120,8 +125,8 @@ def _owned(table: pd.DataFrame, tile: Tile) -> pd.Series:
     x = table["centroid_x"] + tile.window.x0
     y = table["centroid_y"] + tile.window.y0
     # at the region's own edge there is no tile before this one that could have lost a nucleus
-    left = tile.core.x0 - (_BAND if tile.core.x0 > 0 else 0)
-    top = tile.core.y0 - (_BAND if tile.core.y0 > 0 else 0)
+    left = tile.core.x0 - (BAND if tile.core.x0 > 0 else 0)
+    top = tile.core.y0 - (BAND if tile.core.y0 > 0 else 0)
     return (x >= left) & (x < tile.core.x1) & (y >= top) & (y < tile.core.y1)
 
 

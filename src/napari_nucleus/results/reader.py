@@ -9,6 +9,7 @@ The corrected state is read, whether or not the table has been saved since.
 """
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,13 +26,19 @@ import zarr
 
 from napari_nucleus.errors import UserError
 from napari_nucleus.results.journal.recovery import recover
-from napari_nucleus.results.journal.state import State, has_edits
+from napari_nucleus.results.journal.state import (
+    State,
+    has_edits,
+    nuclei_schema,
+    read_nuclei,
+)
 from napari_nucleus.results.labels import (
     open_labels,
     read_box,
 )
-from napari_nucleus.results.schema import FORMAT, ROW_GROUP, Run, table_schema
-from napari_nucleus.slides import Slide, open_slide
+from napari_nucleus.results.schema import FORMAT, ROW_GROUP, Run, table_schema, with_region
+from napari_nucleus.results.swap import put_back
+from napari_nucleus.slides import Slide, open_slide, slide_from_arrays
 
 
 @dataclass(frozen=True)
@@ -142,17 +149,39 @@ class Result:
                 batches = self._nuclei().to_batches(rows)
                 yield from (batch.to_pandas() for batch in batches)
                 return
-            with pq.ParquetFile(self.path / "nuclei.parquet") as file:
-                for batch in file.iter_batches(rows):
-                    yield batch.to_pandas()
+            with (self.path / "nuclei.parquet").open("rb") as file:
+                for batch in pq.ParquetFile(file).iter_batches(rows):
+                    yield with_region(pa.Table.from_batches([batch])).to_pandas()
 
     def _nuclei(self) -> pa.Table:
         if has_edits(self.path):
             return State.replay(self.path, self.types).table.arrow()
-        return pq.read_table(self.path / "nuclei.parquet")
+        return read_nuclei(self.path)
 
-    def open_image(self) -> Slide:
+    def image_paths(self) -> list[Path]:
+        """Return where the image may be: its path, the same path seen from the result, beside it.
+
+        Returns
+        -------
+        list of Path
+            Those that exist, the likeliest first; it may be another image. Empty for a layer
+            without a file.
+        """
+        source = self.run["source"]
+        if (path := source["path"]) is None:
+            return []
+        folder = self.path.parent.resolve()
+        name = re.split(r"[\\/]", path)[-1]  # that of a path of Windows, too
+        places = [Path(path), folder / (source.get("relative") or name), folder / name]
+        return list(dict.fromkeys(place for place in places if place.is_file()))
+
+    def open_image(self, path: str | PathLike[str] | None = None) -> Slide:
         """Open the image that was segmented; its hash is checked, for which all of it is read.
+
+        Parameters
+        ----------
+        path : str or path or None
+            Where the image is now; None looks for it (`image_paths`).
 
         Returns
         -------
@@ -164,22 +193,35 @@ class Result:
         UserError
             If it came from a layer without a file, is missing or is another one.
         """
-        path = self.run["source"]["path"]
-        if path is None:
+        source = self.run["source"]["path"]
+        if path is not None:
+            return self._open_image(Path(path))
+        if source is None:
             raise UserError(
                 f"{self.path} was made from a layer without a file: save the layer as an image "
-                "and segment the file."
+                "and segment the file, or name the file that the layer was read from."
             )
-        try:
-            slide = open_slide(path, mpp=self.mpp)
-        except UserError as error:
-            raise UserError(
-                f"{self.path} was made from {path}, which cannot be opened any more ({error}): "
-                "put the image back there."
-            ) from error
-        if slide.shape != self.shape or slide.digest() != self.run["source"]["sha256"]:
-            raise UserError(f"{path} is not the image that {self.path} was made from.")
-        return slide
+        errors = []
+        for place in self.image_paths():
+            try:
+                return self._open_image(place)
+            except UserError as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
+        raise UserError(
+            f"{self.path} was made from {source}, which is neither there nor beside it: put the "
+            "image back there, or name the file."
+        )
+
+    def _open_image(self, path: Path) -> Slide:
+        slide = open_slide(path, mpp=self.mpp)
+        if slide.shape == self.shape:
+            of_file = self.run["source"]["path"] is not None
+            hashed = slide if of_file else slide_from_arrays(slide.levels[:1])
+            if hashed.digest() == self.run["source"]["sha256"]:
+                return slide
+        raise UserError(f"{path} is not the image that {self.path} was made from.")
 
 
 def open_result(path: str | PathLike[str]) -> Result:
@@ -201,6 +243,7 @@ def open_result(path: str | PathLike[str]) -> Result:
         If it is not a result folder, is damaged, or was made by a later version.
     """
     path = Path(path)
+    put_back(path)
     if not (path / "run.json").is_file():
         raise UserError(f"{path} is not a result folder: segment an image to make one.")
     with _read_errors(path):
@@ -212,8 +255,8 @@ def open_result(path: str | PathLike[str]) -> Result:
         if missing := Run.__required_keys__ - run.keys():
             raise ValueError(f"run.json lacks {', '.join(sorted(missing))}")
         levels = open_labels(path / "labels.zarr")
-        schema = pq.read_schema(path / "nuclei.parquet")
-        if missing := set(table_schema(run["source"]["mpp"]).names) - set(schema.names):
+        names = set(nuclei_schema(path).names) | {"region"}
+        if missing := set(table_schema(run["source"]["mpp"]).names) - names:
             raise ValueError(f"nuclei.parquet lacks {', '.join(sorted(missing))}")
         if has_edits(path):
             recover(path)

@@ -1,7 +1,7 @@
 """Contents of the files of a result folder."""
 
 import re
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import pyarrow as pa
 
@@ -15,9 +15,13 @@ ROW_GROUP = 50_000
 
 
 class SourceInfo(TypedDict):
-    """The image: path (None for a layer without a file), hash, size in level-0 px, µm/px."""
+    """The image: path (None for a layer without a file), hash, size in level-0 px, µm/px.
+
+    `relative` is its path seen from the folder that the result is in, None on another drive.
+    """
 
     path: str | None
+    relative: NotRequired[str | None]
     sha256: str
     width: int
     height: int
@@ -60,7 +64,7 @@ def table_schema(mpp: float | None) -> pa.Schema:
     -------
     pyarrow.Schema
         `label`, `type`, `type_prob`, positions in level-0 pixels, measurements with their units in
-        the names, `edited`.
+        the names, `edited`, and `region`, empty where the whole image or a box was segmented.
     """
     center, box = POSITION_COLUMNS[:2], POSITION_COLUMNS[2:]
     return pa.schema(
@@ -68,8 +72,26 @@ def table_schema(mpp: float | None) -> pa.Schema:
         + [(name, pa.float64()) for name in center]
         + [(name, pa.int32()) for name in box]
         + [(name, pa.float32()) for name in measurement_columns(mpp)]
-        + [("edited", pa.bool_())]
+        + [("edited", pa.bool_()), ("region", pa.string())]
     )
+
+
+def with_region(table: pa.Table) -> pa.Table:
+    """Return a table with the column `region`, which results of earlier versions do not have.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+        As `nuclei.parquet` has it.
+
+    Returns
+    -------
+    pyarrow.Table
+        With an empty `region` where there was none.
+    """
+    if "region" in table.column_names:
+        return table
+    return table.append_column("region", pa.array([""] * len(table), pa.string()))
 
 
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")

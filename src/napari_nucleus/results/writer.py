@@ -1,7 +1,7 @@
 """Writer of result folders."""
 
 import json
-import shutil
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -16,9 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from napari_nucleus.errors import UserError
-from napari_nucleus.files import visible_files, write_errors
-from napari_nucleus.results.journal.lock import is_locked
+from napari_nucleus.files import portable_name, write_errors
 from napari_nucleus.results.labels import (
     build_pyramid,
     create_labels,
@@ -27,22 +25,30 @@ from napari_nucleus.results.labels import (
 )
 from napari_nucleus.results.reader import Result, open_result
 from napari_nucleus.results.schema import FORMAT, ROW_GROUP, Run, table_schema
+from napari_nucleus.results.swap import Swap
 
-_NAMES = {"labels.zarr", "nuclei.parquet", "run.json", "edits.jsonl", "edits.lock"}
-_FILE_MANAGER_FILES = {"Thumbs.db", "desktop.ini"}  # besides hidden files
+_DEFAULTS = {"edited": False, "region": ""}
+"""Columns that need not be given."""
 
 
 class ResultWriter:
     """Write a result folder tile by tile, with memory that does not grow with the image.
 
-    Everything is written to ``<path>.part``, which `finish` renames to `path`. Until then an
+    Everything is written to a folder beside `path`, which `finish` renames to it. Until then an
     earlier result is unchanged; the next run removes what a killed process has left. As a context
     manager it aborts unless it was finished.
+
+    Attributes
+    ----------
+    path : Path
+        The result folder.
+    target : Path
+        Where it is: `path`, or where that leads if it is a link.
 
     Parameters
     ----------
     path : str or path
-        The result folder, ``<stem>.nucleus``. An earlier result is replaced.
+        The result folder, ``<stem>.nucleus``. An earlier result of the same image is replaced.
     shape : tuple of 2 int
         Height and width in level-0 pixels.
     mpp : float or None
@@ -55,8 +61,8 @@ class ResultWriter:
     Raises
     ------
     UserError
-        If `path` is not a result, has manual corrections, or cannot be written. All methods raise
-        it when the disk is full.
+        If `path` is not a result, is of another image, has manual corrections, is being written by
+        another run, or cannot be written. All methods raise it when the disk is full.
     """
 
     def __init__(
@@ -68,29 +74,34 @@ class ResultWriter:
         run: Mapping[str, Any],
     ) -> None:
         self.path = Path(path)
-        self._part = self.path.with_name(self.path.name + ".part")
-        self._old = self.path.with_name(self.path.name + ".old")
         self._mpp = mpp
         self._run: dict[str, Any] = {
             "format": FORMAT,
             "version": version("napari-nucleus"),
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             **run,
-            "source": {**run["source"], "width": shape[1], "height": shape[0], "mpp": mpp},
+            "source": {
+                **run["source"],
+                "relative": _relative(run["source"]["path"], self.path),
+                "width": shape[1],
+                "height": shape[0],
+                "mpp": mpp,
+            },
             "types": dict(types),
         }
         self._counts = Counter(dict.fromkeys(("nuclei", *types), 0))
         self._schema = table_schema(mpp)
         self._rows: list[pa.Table] = []
-        with write_errors(self.path):
-            self._clear_the_way()
-            self._part.mkdir(parents=True)
+        self._swap = Swap(self.path, run["source"])
+        self.target = self._swap.target
         self._leftovers = ExitStack()
-        self._leftovers.callback(shutil.rmtree, self._part, ignore_errors=True)
+        self._leftovers.callback(self._swap.close)
+        part = self._swap.part
         with self._aborting():
-            self._labels = create_labels(self._part / "labels.zarr", shape)
-            table = pq.ParquetWriter(self._part / "nuclei.parquet", self._schema)
-            self._table = self._leftovers.enter_context(table)
+            self._labels = create_labels(part / "labels.zarr", shape)
+            file = self._leftovers.enter_context((part / "nuclei.parquet").open("wb"))
+            self._table = self._leftovers.enter_context(pq.ParquetWriter(file, self._schema))
+            self._table_file = file
 
     def read_labels(self, x: int, y: int, width: int, height: int) -> np.ndarray:
         """Return the labels of a box that have been written so far.
@@ -138,15 +149,16 @@ class ResultWriter:
         Parameters
         ----------
         table : DataFrame
-            Columns `label`, `type`, `type_prob`, those of `measure`, in any order, and `edited`
-            (False where left out).
+            Columns `label`, `type`, `type_prob`, those of `measure`, in any order, and, if not
+            False and empty, `edited` and `region`.
 
         Raises
         ------
         ValueError
             If columns are missing or too many, or a type is unknown.
         """
-        table = table if "edited" in table else table.assign(edited=False)
+        left_out = {name: value for name, value in _DEFAULTS.items() if name not in table}
+        table = table.assign(**left_out)
         if set(table) != set(self._schema.names):
             raise ValueError(f"columns are {list(table)}, expected {self._schema.names}")
         if unknown := set(table["type"]) - self._run["types"].keys():
@@ -181,13 +193,15 @@ class ResultWriter:
         with self._aborting():
             self._flush()
             self._table.close()
-            build_pyramid(self._part / "labels.zarr", self.path.stem, self._mpp)
-            text = json.dumps(run, indent=2, ensure_ascii=False, allow_nan=False)
-            (self._part / "run.json").write_text(text + "\n", encoding="utf-8")
-            (self._part / "edits.jsonl").touch()
-            _refuse_to_replace(self.path)
-            self._swap()
-        self._leftovers.pop_all()
+            self._table_file.close()
+            part = self._swap.part
+            build_pyramid(part / "labels.zarr", portable_name(self.path.stem), self._mpp)
+            text = json.dumps(run, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+            # names in bytes that are not UTF-8 become \udc80 and so on, as JSON has them
+            (part / "run.json").write_text(text, encoding="utf-8", errors="backslashreplace")
+            (part / "edits.jsonl").touch()
+            self._swap.finish()
+        self.abort()  # of which there is nothing left but the lock
         return open_result(self.path)
 
     def abort(self) -> None:
@@ -211,27 +225,6 @@ class ResultWriter:
             self.abort()
             raise
 
-    def _clear_the_way(self) -> None:
-        """Restore or remove what a process killed within `_swap` has left."""
-        if self._old.exists() and not self.path.exists():
-            self._old.rename(self.path)
-        for folder in (self.path, self._part, self._old):
-            _refuse_to_replace(folder)
-        for folder in (self._part, self._old):
-            if folder.exists():
-                shutil.rmtree(folder)
-
-    def _swap(self) -> None:
-        if self.path.exists():
-            self.path.rename(self._old)
-        try:
-            self._part.rename(self.path)
-        except OSError:
-            if self._old.exists():
-                self._old.rename(self.path)
-            raise
-        shutil.rmtree(self._old, ignore_errors=True)
-
     def _flush(self) -> None:
         if self._rows:
             with self._aborting():
@@ -239,17 +232,11 @@ class ResultWriter:
             self._rows.clear()
 
 
-def _refuse_to_replace(path: Path) -> None:
-    """Refuse to replace what is not a result, or has manual corrections."""
-    if not path.exists():
-        return
-    allowed = _NAMES | _FILE_MANAGER_FILES
-    if not path.is_dir() or {file.name for file in visible_files(path, "*")} - allowed:
-        raise UserError(f"{path} contains files that are not of a result: choose another folder.")
-    edits = path / "edits.jsonl"
-    if edits.exists() and edits.stat().st_size:
-        raise UserError(
-            f"{path} has manual corrections: choose another folder, or delete this one first."
-        )
-    if is_locked(path):
-        raise UserError(f"{path} is being corrected in another window: close it there first.")
+def _relative(source: str | None, path: Path) -> str | None:
+    """Return the path of an image seen from the folder of its result."""
+    if source is None:
+        return None
+    try:
+        return Path(os.path.relpath(source, os.path.realpath(path.parent))).as_posix()
+    except ValueError:  # another drive
+        return None

@@ -137,6 +137,11 @@ def rows_from_json(rows: dict[str, list[Any]]) -> Rows:
     return {name: _column(values) for name, values in rows.items()}
 
 
+def _values(rows: Rows, name: str, count: int) -> np.ndarray:
+    """Return a column; journals of earlier versions have no `region`."""
+    return np.full(count, "", object) if name == "region" and name not in rows else rows[name]
+
+
 def _column(values: list[Any]) -> np.ndarray:
     if any(isinstance(value, str) for value in values):
         return np.array(values, object)

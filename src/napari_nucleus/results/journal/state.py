@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from napari_nucleus.files import replacing
@@ -14,6 +15,7 @@ from napari_nucleus.results.journal.edit import Edit, Region
 from napari_nucleus.results.journal.history import History
 from napari_nucleus.results.journal.journal import Journal
 from napari_nucleus.results.journal.rows import NucleusTable
+from napari_nucleus.results.schema import with_region
 
 _KEY = b"napari_nucleus"
 
@@ -53,7 +55,7 @@ class Notes:
         types : dict of str to str
             Name to colour ``"#rrggbb"`` of the types in `run.json`.
         """
-        metadata = pq.read_schema(folder / "nuclei.parquet").metadata or {}
+        metadata = nuclei_schema(folder).metadata or {}
         if _KEY not in metadata:
             return cls(dict(types))
         stored = json.loads(metadata[_KEY])
@@ -104,7 +106,7 @@ class State:
     def __init__(self, folder: Path, types: dict[str, str]) -> None:
         self._folder = folder
         self.notes = Notes.read(folder, types)
-        self.table = NucleusTable(pq.read_table(folder / "nuclei.parquet"))
+        self.table = NucleusTable(read_nuclei(folder))
         self.notes.next_label = max(
             self.notes.next_label, int(self.table.labels.max(initial=0)) + 1
         )
@@ -186,4 +188,29 @@ def has_edits(folder: Path) -> bool:
     journal = folder / "edits.jsonl"
     if journal.exists() and journal.stat().st_size:
         return True
-    return _KEY in (pq.read_schema(folder / "nuclei.parquet").metadata or {})
+    return _KEY in (nuclei_schema(folder).metadata or {})
+
+
+def nuclei_schema(folder: Path) -> pa.Schema:
+    """Return the columns of `nuclei.parquet`, with what was saved beside them.
+
+    Parameters
+    ----------
+    folder : Path
+        The result folder.
+    """
+    # opened here: pyarrow itself takes no name that is not UTF-8
+    with (folder / "nuclei.parquet").open("rb") as file:
+        return pq.read_schema(file)
+
+
+def read_nuclei(folder: Path) -> pa.Table:
+    """Return `nuclei.parquet` with all its columns.
+
+    Parameters
+    ----------
+    folder : Path
+        The result folder.
+    """
+    with (folder / "nuclei.parquet").open("rb") as file:
+        return with_region(pq.read_table(file))

@@ -9,10 +9,10 @@ from napari.layers import Labels
 
 from napari_nucleus.errors import UserError
 from napari_nucleus.results import Result
+from napari_nucleus.results.naming import choose_destination, default_folder
 from napari_nucleus.slides import Slide
 from napari_nucleus.widgets.shared.background import CancelToken, cancellable
 from napari_nucleus.widgets.shared.layers import nuclei_layers
-from napari_nucleus.widgets.shared.result_paths import result_folder
 
 if TYPE_CHECKING:
     from napari_nucleus.inference import Progress
@@ -36,8 +36,6 @@ class SegmentJob:
         The image, with its µm/px.
     transform : mapping of str to Any
         Position and scale of its layer (`placement_of`).
-    earlier : Path or None
-        Result folder that belongs to the layer, if any.
     model : str or Path
         Checkpoint.
     region : tuple of int or None
@@ -50,7 +48,6 @@ class SegmentJob:
 
     slide: Slide
     transform: Mapping[str, Any]
-    earlier: Path | None
     model: str | Path
     region: tuple[int, int, int, int] | None
     outline: list[tuple[float, float]] | None
@@ -69,10 +66,18 @@ class SegmentJob:
 
         model = load_checkpoint(self.model)
         self.slide.digest()  # reads all of a large file, once
-        out = result_folder(self.slide, self.earlier)
+        regions = self.outline and {"region 1": self.outline}
+        region = None if regions else self.region
+        place = choose_destination(
+            default_folder(self.slide),
+            self.slide,
+            model.sha256,
+            self.slide.mpp,
+            {"region": region, "regions": regions},
+        )
         token.commit()
         steps = segment_steps(
-            self.slide, out, model, region=self.region, outline=self.outline, device=self.device
+            self.slide, place.result, model, region=region, regions=regions, device=self.device
         )
         result = yield from cancellable(steps, token, _check_found)
         return Segmentation(result, nuclei_layers(result, self.transform))

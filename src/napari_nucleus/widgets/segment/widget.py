@@ -141,7 +141,6 @@ class SegmentWidget(QWidget):
         return SegmentJob(
             slide=layer_slide(image, self.mpp.mpp),
             transform=placement_of(image),
-            earlier=result_of(image),
             model=self.model.checkpoint,
             region=region and region(self._viewer, image),
             outline=shape_outline(self._viewer, image) if region is shape_region else None,

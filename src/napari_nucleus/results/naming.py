@@ -1,0 +1,194 @@
+"""Where a result goes, and what a run is called: nothing of the user's is replaced."""
+
+import filecmp
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import count
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import platformdirs
+
+from napari_nucleus.errors import UserError
+from napari_nucleus.files import portable_name
+from napari_nucleus.results.export import write_csv
+from napari_nucleus.results.journal.lock import is_locked
+from napari_nucleus.results.reader import Result, open_result
+from napari_nucleus.results.schema import Run
+from napari_nucleus.results.swap import is_corrected, is_same_image, put_back
+from napari_nucleus.slides import Slide
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where a new result goes.
+
+    Attributes
+    ----------
+    result : Path
+        The result folder ``<stem>.nucleus``, or ``<stem>-2.nucleus`` and so on.
+    csv : Path
+        Its table beside it, with the same stem.
+    reason : str
+        Why it has a number, such as "slide.nucleus has corrections", or what it replaces; empty
+        if nothing of that name was there.
+    """
+
+    result: Path
+    csv: Path
+    reason: str
+
+
+def default_folder(slide: Slide) -> Path:
+    """Return the folder for the results of an image: its own if writable, else in Documents.
+
+    Parameters
+    ----------
+    slide : Slide
+        The image.
+    """
+    folder = None if slide.path is None else slide.path.resolve().parent
+    if folder is None or not os.access(folder, os.W_OK):
+        return platformdirs.user_documents_path() / "napari-nucleus"
+    return folder
+
+
+def choose_destination(
+    folder: Path, slide: Slide, model: str, mpp: float | None, options: Mapping[str, Any]
+) -> Destination:
+    """Return where a result goes: ``<stem>.nucleus``, or the first number that is free.
+
+    A result is replaced only by the same again: it was not corrected, and is of the same image, by
+    the same model at the same µm/px with the same options. The table beside a result is replaced
+    only with it, and if it is as it was written.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder, which need not exist.
+    slide : Slide
+        The image.
+    model : str
+        SHA-256 of the model's weights.
+    mpp : float or None
+        µm per level-0 pixel.
+    options : mapping of str to Any
+        What the user chose, as `segment` takes it: `region` or `regions`.
+
+    Returns
+    -------
+    Destination
+        Result folder and table.
+
+    Raises
+    ------
+    UserError
+        If the folder is a result or lies in one.
+    """
+    for parent in (folder, *folder.resolve().parents):
+        if (parent / "run.json").is_file():
+            raise UserError(f"{parent} is a result itself: choose another folder.")
+    wanted = _Wanted(slide, model, mpp, _plain(options))
+    name = portable_name(slide.name)
+    first = ""
+    for n in count(1):
+        stem = name if n == 1 else f"{name}-{n}"
+        result, csv = folder / f"{stem}.nucleus", folder / f"{stem}.csv"
+        reason = wanted.obstacle(result, csv)
+        if not reason:
+            again = "replaces the same segmentation" if os.path.lexists(result) else ""
+            return Destination(result, csv, first or again)
+        first = first or reason
+    raise AssertionError("numbers do not end")
+
+
+def run_title(run: Run) -> str:
+    """Return a short title that tells runs of one image apart.
+
+    Parameters
+    ----------
+    run : Run
+        Contents of `run.json`.
+
+    Returns
+    -------
+    str
+        Region, model and local time: "region 2 · histonext_atto_he · 14:05", with the date if it
+        was not today.
+    """
+    started = datetime.fromisoformat(run["started"]).astimezone()
+    today = started.date() == datetime.now().astimezone().date()
+    time = started.strftime("%H:%M" if today else "%Y-%m-%d %H:%M")
+    return " · ".join((_where(run["options"]), run["model"]["name"], time))
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    slide: Slide
+    model: str
+    mpp: float | None
+    options: dict[str, Any]
+
+    def obstacle(self, path: Path, csv: Path) -> str:
+        """Return why a new result cannot go there; empty if it can."""
+        put_back(path)
+        if not os.path.lexists(path):
+            return f"{csv.name} is there already" if os.path.lexists(csv) else ""
+        try:
+            earlier = open_result(path)
+        except UserError:
+            return f"{path.name} cannot be read"
+        if difference := self._difference(earlier):
+            return f"{path.name} {difference}"
+        if os.path.lexists(csv) and not _is_table_of(earlier, csv):
+            return f"{csv.name} is not the table of {path.name}, or was changed"
+        return ""
+
+    def _difference(self, earlier: Result) -> str:
+        """Return how a result differs from what the new one replaces."""
+        run = earlier.run
+        source = {
+            "path": self.slide.path and str(self.slide.path.resolve()),
+            "sha256": self.slide.digest(),
+        }
+        chosen = {key: run["options"].get(key) for key in ("region", "regions", "outline")}
+        if not is_same_image(run["source"], source):
+            return "is of another image"
+        if is_corrected(earlier.path):
+            return "has corrections"
+        if is_locked(earlier.path):
+            return "is open for correction"
+        if not self.model or run["model"]["sha256"] != self.model:
+            return "is of another model"
+        if run["source"]["mpp"] != self.mpp:
+            return "has another µm/px"
+        if _plain(chosen) != self.options:
+            return f"is of another region ({_where(run['options'])})"
+        return ""
+
+
+def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options as `run.json` has them, without those that were not chosen."""
+    chosen = {name: value for name, value in options.items() if value is not None}
+    return dict(json.loads(json.dumps(chosen, default=float)))
+
+
+def _where(options: Mapping[str, Any]) -> str:
+    if regions := options.get("regions"):
+        return ", ".join(regions) if len(regions) < 3 else f"{len(regions)} regions"
+    if region := options.get("region"):
+        x, y, width, height = region
+        return f"{width} × {height} px at {x}, {y}"
+    return "whole image"
+
+
+def _is_table_of(result: Result, csv: Path) -> bool:
+    """Tell whether a table is as it was written for a result."""
+    with TemporaryDirectory() as folder:
+        again = Path(folder) / csv.name
+        write_csv(result, again)
+        return csv.is_file() and filecmp.cmp(csv, again, shallow=False)
