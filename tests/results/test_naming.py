@@ -96,8 +96,8 @@ def test_another_run_stands_beside(
 
 
 def test_runs_of_one_image_are_each_replaced_by_themselves(slide: Slide, out: Path) -> None:
-    for options in ({}, {"region": BOX}, {"region": (0, 0, 9, 9)}):
-        write(choose(out, slide, **options), slide, **options)
+    for region in (None, BOX, (0, 0, 9, 9)):
+        write(choose(out, slide, region=region), slide, region=region)
     assert choose(out, slide, region=BOX).result.name == "slide-2.nucleus"
     assert choose(out, slide, region=(0, 0, 9, 9)).result.name == "slide-3.nucleus"
     assert choose(out, slide).result.name == "slide.nucleus"
@@ -201,11 +201,11 @@ def test_any_name_makes_a_folder(out: Path, name: str, stem: str) -> None:
 def test_title_of_a_run(slide: Slide, out: Path, options: dict, where: str) -> None:
     result = write(choose(out, slide), slide, **options)
     now = datetime.now(UTC).replace(microsecond=0)
-    run = {**result.run, "started": now.isoformat()}
-    assert run_title(run) == f"{where} · tiny · {now.astimezone():%H:%M}"
+    result.run["started"] = now.isoformat()
+    assert run_title(result.run) == f"{where} · tiny · {now.astimezone():%H:%M}"
     before = now - timedelta(days=3)
-    run = {**result.run, "started": before.isoformat()}
-    assert run_title(run) == f"{where} · tiny · {before.astimezone():%Y-%m-%d %H:%M}"
+    result.run["started"] = before.isoformat()
+    assert run_title(result.run) == f"{where} · tiny · {before.astimezone():%Y-%m-%d %H:%M}"
 
 
 def test_an_earlier_result_that_was_moved_away_counts(slide: Slide, out: Path) -> None:

@@ -373,11 +373,11 @@ def test_a_link_is_followed(path: Path, tmp_path: Path) -> None:
 def test_names_that_are_not_utf8(tmp_path: Path) -> None:
     name = os.fsdecode(b"M\xfcller")
     path = tmp_path / name / f"{name}.nucleus"
-    run = {**RUN, "source": {"path": f"{path.parent}/{name}.svs", "sha256": "ab"}}
-    with ResultWriter(path, (100, 120), 0.25, TYPES, run) as new:
+    source = {"path": f"{path.parent}/{name}.svs", "sha256": "ab"}
+    with ResultWriter(path, (100, 120), 0.25, TYPES, {**RUN, "source": source}) as new:
         new.append(nuclei(grid(100, 120)))
         result = new.finish(seconds={})
-    assert open_result(path).run["source"]["path"] == run["source"]["path"]
+    assert open_result(path).run["source"]["path"] == source["path"]
     assert result.run["source"]["relative"] == f"{name}.svs"
     assert len(result.table()) == sum(map(len, result.tables(rows=20))) == 56
     json.loads((path / "run.json").read_bytes().decode("utf-8"))

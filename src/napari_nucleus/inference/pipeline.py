@@ -144,7 +144,7 @@ def segment_steps(
         "options": {
             "region": region,
             "regions": regions
-            and {name: [[float(x), float(y)] for x, y in line] for name, line in regions.items()},
+            and {name: [(float(x), float(y)) for x, y in line] for name, line in regions.items()},
             "tile": tile,
             "instances": network.instances,
         },

@@ -27,7 +27,7 @@ from napari_nucleus.results.reader import Result, open_result
 from napari_nucleus.results.schema import FORMAT, ROW_GROUP, Run, table_schema
 from napari_nucleus.results.swap import Swap
 
-_DEFAULTS = {"edited": False, "region": ""}
+_DEFAULTS: dict[str, Any] = {"edited": False, "region": ""}
 """Columns that need not be given."""
 
 

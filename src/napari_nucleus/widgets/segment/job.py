@@ -66,7 +66,7 @@ class SegmentJob:
 
         model = load_checkpoint(self.model)
         self.slide.digest()  # reads all of a large file, once
-        regions = self.outline and {"region 1": self.outline}
+        regions = {"region 1": self.outline} if self.outline else None
         region = None if regions else self.region
         place = choose_destination(
             default_folder(self.slide),
