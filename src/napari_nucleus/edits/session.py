@@ -1,6 +1,6 @@
 """Correct a result: every change is in the journal at once, and can be undone."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from os import PathLike
@@ -247,6 +247,16 @@ class EditSession:
         if edit is not None:
             self._record(edit.to_json())
             self._follow(edit)
+
+    @property
+    def done(self) -> Sequence[Recorded]:
+        """All edits that can be undone, the latest last."""
+        return tuple(self._history.done)
+
+    @property
+    def undone(self) -> Sequence[Recorded]:
+        """All edits that can be redone, the next one last."""
+        return tuple(self._history.undone)
 
     @property
     def can_undo(self) -> str:

@@ -164,24 +164,66 @@ def read_pixels(level: zarr.Array, y: np.ndarray, x: np.ndarray) -> np.ndarray:
     return labels
 
 
-def write_pixels(level: zarr.Array, y: np.ndarray, x: np.ndarray, labels: np.ndarray) -> None:
-    """Write the labels of single pixels; only chunks that change are written.
+def write_runs(
+    level: zarr.Array, y: np.ndarray, x: np.ndarray, length: np.ndarray, labels: np.ndarray
+) -> None:
+    """Write runs of pixels along rows; only chunks that change are written.
 
     Parameters
     ----------
     level : zarr.Array
         Level of the pyramid, (H, W).
-    y, x : (N,) ndarray of int
-        Rows and columns of the pixels.
+    y, x, length : (N,) ndarray of int
+        Row, first column and length of the runs.
     labels : (N,) ndarray of int
-        Labels of the pixels, 0 = background.
+        Their labels.
     """
-    for chunk, part in _by_chunk(level, y, x):
+    for chunk, pixels, run in _pixels_by_chunk(level, y, x, length):
         block = np.array(level[chunk])
-        pixels = y[part] - chunk[0].start, x[part] - chunk[1].start
-        if (block[pixels] != labels[part]).any():
-            block[pixels] = labels[part]
+        if (block[pixels] != labels[run]).any():
+            block[pixels] = labels[run]
             level[chunk] = block
+
+
+def holds_runs(
+    level: zarr.Array, y: np.ndarray, x: np.ndarray, length: np.ndarray, labels: np.ndarray
+) -> bool:
+    """Tell whether `write_runs` would change nothing.
+
+    Parameters
+    ----------
+    level : zarr.Array
+        Level of the pyramid, (H, W).
+    y, x, length : (N,) ndarray of int
+        Row, first column and length of the runs.
+    labels : (N,) ndarray of int
+        Their labels.
+    """
+    return all(
+        np.array_equal(np.asarray(level[chunk])[pixels], labels[run])
+        for chunk, pixels, run in _pixels_by_chunk(level, y, x, length)
+    )
+
+
+def _pixels_by_chunk(
+    level: zarr.Array, y: np.ndarray, x: np.ndarray, length: np.ndarray
+) -> Iterator[tuple[tuple[slice, slice], tuple[np.ndarray, np.ndarray], np.ndarray]]:
+    """Yield every chunk that runs touch, its pixels (rows, columns) and the run of each pixel."""
+    first, last = x // CHUNK, (x + length - 1) // CHUNK
+    run, piece = _counted(last - first + 1)
+    left = (first[run] + piece) * CHUNK
+    start, stop = np.maximum(x[run], left), np.minimum((x + length)[run], left + CHUNK)
+    for chunk, part in _by_chunk(level, y[run], start):
+        place, offset = _counted(stop[part] - start[part])
+        place = part[place]
+        rows, columns = y[run[place]] - chunk[0].start, start[place] + offset - chunk[1].start
+        yield chunk, (rows, columns), run[place]
+
+
+def _counted(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return every index as often as its count says, and the numbers 0, 1, … along each."""
+    index = np.repeat(np.arange(len(counts)), counts)
+    return index, np.arange(len(index)) - (np.cumsum(counts) - counts)[index]
 
 
 def _by_chunk(

@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 import zarr
 
-from napari_nucleus.results.labels import read_pixels, write_pixels
+from napari_nucleus.results.labels import holds_runs, write_runs
 from napari_nucleus.slides.tiles import Box
 
 
@@ -98,8 +98,8 @@ class PixelChange:
             before.
         """
         return all(
-            np.array_equal(read_pixels(level, y, x), labels)
-            for level, (y, x, labels) in zip(levels, self._by_level(len(levels)), strict=True)
+            holds_runs(level, *runs)
+            for level, runs in zip(levels, self._by_level(len(levels)), strict=True)
         )
 
     def write(self, levels: Sequence[zarr.Array]) -> None:
@@ -111,8 +111,8 @@ class PixelChange:
             The labels, largest level first; each has half the height and width of the one
             before.
         """
-        for level, pixels in zip(levels, self._by_level(len(levels)), strict=True):
-            write_pixels(level, *pixels)
+        for level, runs in zip(levels, self._by_level(len(levels)), strict=True):
+            write_runs(level, *runs)
 
     def draw(self, labels: np.ndarray, x: int, y: int) -> None:
         """Change an (H, W) label image in place, with its first pixel at (x, y).
@@ -167,9 +167,12 @@ class PixelChange:
         begin = np.cumsum(self.length) - self.length
         return self.y[run], self.x[run] + np.arange(len(run)) - begin[run], self.after[run]
 
-    def _by_level(self, count: int) -> Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Return `_pixels` of every level: each keeps every second pixel of the one above."""
-        y, x, labels = self._pixels()
+    def _by_level(self, count: int) -> Iterable[tuple[np.ndarray, ...]]:
+        """Return row, column, length and label of the runs on every level.
+
+        Each level keeps every second pixel of the one above.
+        """
         for step in (2**level for level in range(count)):
-            kept = (y % step == 0) & (x % step == 0)
-            yield y[kept] // step, x[kept] // step, labels[kept]
+            start, stop = -(-self.x // step), -(-(self.x + self.length) // step)
+            kept = (self.y % step == 0) & (stop > start)
+            yield self.y[kept] // step, start[kept], (stop - start)[kept], self.after[kept]
