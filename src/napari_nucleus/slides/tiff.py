@@ -88,7 +88,7 @@ def _opened(path: Path) -> TiffFile:
     """Open a file, as a plain TIFF where tifffile cannot make sense of a program's metadata."""
     tif = TiffFile(path)
     try:
-        tif.series  # noqa: B018, parsed at the first access
+        len(tif.series)  # parsed at the first use
     except Exception:  # many kinds; a file that is damaged otherwise fails again
         tif.close()
         plain: dict[str, Any] = {f"is_{program}": False for program in _PROGRAMS}

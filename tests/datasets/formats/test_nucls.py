@@ -77,5 +77,5 @@ def test_outline_that_is_none_is_told(file: Path, key: str, value: str) -> None:
 
 def test_missing_columns_are_told(file: Path) -> None:
     save_text(file, "group,xmin\ntumor,3\n")
-    with pytest.raises(UserError, match="as a table with columns raw_classification,type,xmin"):
+    with pytest.raises(UserError, match="has no columns raw_classification,type,xmin"):
         load_source(first(file))
