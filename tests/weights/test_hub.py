@@ -25,7 +25,7 @@ def test_hub_that_is_not_there_is_asked_once_and_briefly(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(hub, "HfApi", Unreachable)
     monkeypatch.setattr(hub, "hf_hub_download", look)
-    with pytest.raises(UserError, match=r"a/b cannot be downloaded from the hub \(no route to host\)"):
+    with pytest.raises(UserError, match=r"a/b cannot be downloaded .*\(no route to host\)"):
         hub.fetch_weights("a/b")
     assert asked == ["cache", "a/b within 3 s"]
 
