@@ -293,7 +293,7 @@ def test_train_and_go_on(tmp_path: Path, data: Path, recipe: Path) -> None:
     assert set(found["datasets"]) == {"data"}
     assert 0 < found["network_share"] < 1
     assert read_card(out / "best.safetensors")["types"] == ["dark", "pale"]
-    assert "add --resume" in refusal(*given)
+    assert "(--resume)" in refusal(*given)
     recipe.write_text(RECIPE.replace("epochs = 2", "epochs = 3"))
     result = run(*given, "--resume")
     assert result.exit_code == 0

@@ -62,7 +62,7 @@ def test_interrupted_run_is_continued(given: tuple, job: Retraining, tmp_path: P
     for _ in range(5):
         next(steps)
     steps.close()
-    assert "add --resume to continue it" in refusal(*given, "--out", out)
+    assert "or choose another folder (--resume)" in refusal(*given, "--out", out)
     assert "give only --out" in refusal(*given, "--out", out, "--resume")
     found = answer("retrain", "--out", out, "--resume")
     assert found["after"] == retrain(job, tmp_path / "unbroken").after

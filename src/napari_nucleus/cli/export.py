@@ -6,14 +6,14 @@ from typing import Annotated, Any
 
 import typer
 
-from napari_nucleus.cli.app import Json
+from napari_nucleus.cli.app import Command, Json
 from napari_nucleus.cli.console import print_json, say
 from napari_nucleus.errors import UserError
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(export)
+    app.command(cls=Command)(export)
 
 
 def export(

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from napari_nucleus.cli.app import Json, complain
+from napari_nucleus.cli.app import Command, Json, complain
 from napari_nucleus.cli.console import out, print_json, say
 from napari_nucleus.errors import UserError
 from napari_nucleus.weights.sam import SAM_WEIGHTS, missing_sam
@@ -19,7 +19,7 @@ _TYPES = 5
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(models)
+    app.command(cls=Command)(models)
 
 
 def models(

@@ -5,10 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from napari_nucleus.cli.app import Device, Json, ManyData
-from napari_nucleus.cli.console import err, print_json, progress, say
+from napari_nucleus.cli.app import Device, Json, ManyData, Stopped
+from napari_nucleus.cli.console import err, kept, print_json, progress, run_until_stopped, say
 from napari_nucleus.errors import UserError
-from napari_nucleus.inference.steps import run_to_end
 from napari_nucleus.retraining import EPOCHS, Retraining, parse_types, read_job
 from napari_nucleus.training.recipe import checked
 from napari_nucleus.weights.store import DEFAULT_MODEL
@@ -93,7 +92,10 @@ def retrain(
         raise UserError(f"{out} does not contain an interrupted run: leave out --resume.")
     else:
         job = found
-    made = _shown(job, out, resume)
+    try:
+        made = _shown(job, out, resume)
+    except KeyboardInterrupt:
+        raise Stopped(kept(out)) from None
     if json:
         print_json(vars(made))
         return
@@ -103,7 +105,7 @@ def retrain(
 
 
 def _shown(job: Retraining, out: Path, resume: bool) -> "Retrained":
-    """Run to the end with a progress bar."""
+    """Run to the end with a progress bar, or until Ctrl+C."""
     from napari_nucleus.retraining.loop import retrain_steps
 
     def show(found: "Update") -> None:
@@ -116,4 +118,4 @@ def _shown(job: Retraining, out: Path, resume: bool) -> "Retrained":
             err.print(note, highlight=False, soft_wrap=True)
 
     with progress("Training") as update:
-        return run_to_end(retrain_steps(job, out, resume), show)
+        return run_until_stopped(retrain_steps(job, out, resume), show)

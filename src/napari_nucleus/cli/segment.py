@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_nucleus.cli.app import Device, Json, complain
+from napari_nucleus.cli.app import Command, Device, Json, complain
 from napari_nucleus.cli.console import print_json, progress, say
 from napari_nucleus.errors import UserError
 from napari_nucleus.inference.steps import run_to_end
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(segment)
+    app.command(cls=Command)(segment)
 
 
 def segment(

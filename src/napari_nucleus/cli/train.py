@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_nucleus.cli.app import Json, ManyData
-from napari_nucleus.cli.console import err, print_json, progress, say
+from napari_nucleus.cli.app import Json, ManyData, Stopped
+from napari_nucleus.cli.console import err, kept, print_json, progress, run_until_stopped, say
 from napari_nucleus.errors import UserError
 from napari_nucleus.inference.steps import run_to_end
 from napari_nucleus.weights.store import read_card
@@ -87,7 +87,10 @@ def train(
     if not is_leader():
         run_to_end(steps)
         return
-    best, share = _shown(steps)
+    try:
+        best, share = _shown(steps)
+    except KeyboardInterrupt:
+        raise Stopped(kept(out)) from None
     card = read_card(best)
     scores = card["card"]["scores"]
     if json:
@@ -99,7 +102,7 @@ def train(
 
 
 def _shown(steps: "Generator[Step, None, Path]") -> tuple[Path, float]:
-    """Run to the end with a progress bar.
+    """Run to the end with a progress bar, or until Ctrl+C.
 
     Returns
     -------
@@ -122,5 +125,5 @@ def _shown(steps: "Generator[Step, None, Path]") -> tuple[Path, float]:
             err.print(note, highlight=False, soft_wrap=True)
 
     with progress("Training") as update:
-        best = run_to_end(steps, show)
+        best = run_until_stopped(steps, show)
     return best, network / seconds if seconds else math.nan

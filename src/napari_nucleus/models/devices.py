@@ -56,7 +56,8 @@ def pick_device(name: str | None = None) -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise UserError(
             f"The device {name!r} cannot be used here: choose one of "
-            f"{', '.join(list_devices().values())}, or leave it out to take the first of them."
+            f"{', '.join(list_devices().values())}, or leave it out to take the first of them.",
+            setting="device",
         ) from error
     return device
 

@@ -2,11 +2,13 @@
 
 import json
 import math
+import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -91,7 +93,15 @@ class TrainingData:
                         for part, samples in json.loads(str(file["about"])).items()
                     }
                 )
-        except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            EOFError,
+            BadZipFile,
+            zlib.error,
+        ) as error:
             raise UserError(
                 f"{path} is missing or damaged, so the run cannot be resumed: start a new one."
             ) from error

@@ -112,7 +112,8 @@ def check_mpp(mpp: float) -> float:
     low, high = PLAUSIBLE_MPP
     raise UserError(
         f"{mpp:g} µm/px is not a plausible pixel size{next(meant, '')}: give a value from {low:g} "
-        f"to {high:g}, about 0.25 for a 40x scan and 0.5 for 20x."
+        f"to {high:g}, about 0.25 for a 40x scan and 0.5 for 20x.",
+        setting="mpp",
     )
 
 

@@ -89,11 +89,12 @@ class Slide:
         if self.size is not None:
             raise UserError(
                 f"The pixels of {self.name} are not square ({self.size.x:g} x {self.size.y:g} µm): "
-                "resample the image to square pixels, or set its µm/px (--mpp)."
+                "resample the image to square pixels, or set its µm/px.",
+                setting="mpp",
             )
         raise UserError(
-            f"The µm/px of {self.name} is unknown: set it (--mpp), about 0.25 for a 40x scan, 0.5 "
-            "for 20x."
+            f"The µm/px of {self.name} is unknown: set it, about 0.25 for a 40x scan, 0.5 for 20x.",
+            setting="mpp",
         )
 
     def read(self, x: int, y: int, width: int, height: int, level: int = 0) -> NDArray[np.uint8]:

@@ -35,7 +35,7 @@ def draw_curves(log: Path, path: Path) -> None:
     Parameters
     ----------
     log : Path
-        The ``log.csv`` of a run.
+        The ``log.csv`` of a run; if it has no rows, nothing is drawn.
     path : Path
         PNG file.
 
@@ -45,6 +45,8 @@ def draw_curves(log: Path, path: Path) -> None:
         If it cannot be written.
     """
     rows = read_log(log)
+    if not rows:
+        return
     figure = Figure(figsize=(10, 4), layout="constrained")
     FigureCanvasAgg(figure)  # no window, whatever else uses matplotlib
     left, right = figure.subplots(1, 2, sharex=True)
@@ -60,10 +62,25 @@ def read_log(log: Path) -> list[dict[str, str]]:
     Parameters
     ----------
     log : Path
-        The file.
+        The file. Of a damaged one, the whole rows are read; a missing one has none.
     """
-    with log.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    try:
+        with log.open(newline="", encoding="utf-8", errors="replace") as file:
+            return [row for row in csv.DictReader(file) if _is_whole(row)]
+    except (OSError, csv.Error):
+        return []
+
+
+def _is_whole(row: dict[str, str]) -> bool:
+    """Return whether a row holds numbers where they belong."""
+    try:
+        for key in ("step", "epoch"):
+            int(row[key])
+        for key in row.keys() - {"time", "scores"}:
+            float(row[key])
+        return not row["scores"] or isinstance(json.loads(row["scores"])["score"], int | float)
+    except (KeyError, TypeError, ValueError):
+        return False
 
 
 def draw_losses(axes: Axes, rows: list[dict[str, str]]) -> None:
@@ -106,6 +123,8 @@ def draw_scores(axes: Axes, rows: list[dict[str, str]]) -> None:
         if not np.isnan(values).all():
             axes.plot(epochs, values, ".-", label=_SCORES[key], color=_COLORS[key])
     chosen = [entry["score"] for entry in scores]
+    if not chosen:
+        return
     best = int(np.argmax(chosen))
     ink = rcParams["text.color"]
     label = f"score, best {chosen[best]:.3f}"

@@ -137,7 +137,8 @@ class Learner:
         except NotImplementedError as error:
             raise UserError(
                 f"{self.fabric.device} lacks an operation that this training needs: train on the "
-                "CPU."
+                "CPU.",
+                setting="device",
             ) from error
         except torch.OutOfMemoryError as error:
             raise UserError(

@@ -1,9 +1,11 @@
 """The folder of a training run: weights, state to resume from, log."""
 
 import csv
+import io
 import json
-import pickle
+import logging
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,13 @@ from napari_nucleus.errors import UserError
 from napari_nucleus.files import replacing, write_errors
 from napari_nucleus.models import NucleusModel
 from napari_nucleus.models.checkpoints import save_checkpoint
+from napari_nucleus.training.curves import read_log
 from napari_nucleus.training.progress import Step
+
+_log = logging.getLogger(__name__)
+
+_STATE = {"progress", "model", "average", "scaler", "optimizer"}
+"""Parts of a state."""
 
 
 class RunFolder:
@@ -55,11 +63,11 @@ class RunFolder:
         self.state = path / "state.pt"
         self.log = path / "log.csv"
         self.curves = path / "curves.png"
-        if resume and not self.state.is_file():
-            raise UserError(f"{path} does not contain a run to resume: leave out --resume.")
+        if resume and not self.state.exists():
+            raise UserError(f"{path} does not contain a run to resume: start a new one.")
         if not resume and self.state.exists():
             raise UserError(
-                f"{path} contains a run: add --resume to continue it, or choose another folder."
+                f"{path} contains a run: resume it, or choose another folder.", setting="resume"
             )
         if not resume and (self.best.exists() or self.last.exists()):
             raise UserError(f"{path} already contains a model: choose another folder.")
@@ -94,20 +102,27 @@ class RunFolder:
     def load_state(self) -> dict[str, Any]:
         """Return the state that was kept last, and forget what was logged after it.
 
+        A damaged log is set aside; its whole rows go on.
+
         Raises
         ------
         UserError
-            If it is damaged.
+            If the state is damaged; all files stay as they are.
         """
         try:
             state = torch.load(self.state, map_location="cpu", weights_only=True)
-            step = state["progress"]["step"]
-        except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError) as error:
+            step = int(state["progress"]["step"])
+            if missing := _STATE - state.keys():
+                raise KeyError(*missing)
+        except Exception as error:  # garbage can make PyTorch's reader fail in any way
+            advice = f"start from {self.last} in" if self.last.is_file() else "start again in"
             raise UserError(
-                f"{self.state} is damaged: start from {self.last} with --init in another folder."
+                f"{self.state} is damaged: {advice} another folder.",
+                setting="init" if self.last.is_file() else "",
             ) from error
         if self._writes:
-            self._rewind(step)
+            with write_errors(self.log):
+                self._rewind(step)
         return state
 
     def add(self, step: Step) -> None:
@@ -140,9 +155,33 @@ class RunFolder:
         self._continues = True
 
     def _rewind(self, step: int) -> None:
-        """Forget what was logged after a step; the last row may be cut short."""
-        with self.log.open(newline="", encoding="utf-8") as file:
-            header, *rows = csv.reader(file)
-        whole = (row for row in rows if len(row) == len(header))
-        with replacing(self.log) as part, part.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([header, *(row for row in whole if int(row[0]) <= step)])
+        """Keep the rows of the log up to a step; the last row may be cut short."""
+        rows = read_log(self.log)
+        text = io.StringIO(newline="")
+        if rows:
+            writer = csv.DictWriter(text, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
+        if self.log.exists() and not _only_cut_short(self.log, text.getvalue()):
+            aside = _free(self.log.with_name("log-damaged.csv"))
+            self.log.rename(aside)
+            _log.warning("%s is damaged, and kept as %s.", self.log, aside.name)
+        kept = [row for row in rows if int(row["step"]) <= step]
+        self._continues = bool(kept)
+        if kept:
+            with replacing(self.log) as part, part.open("w", newline="", encoding="utf-8") as file:
+                csv.writer(file).writerows([kept[0], *(row.values() for row in kept)])
+
+
+def _only_cut_short(log: Path, whole: str) -> bool:
+    """Return whether a log holds its whole rows, and at most the beginning of another one."""
+    if not log.is_file():
+        return False
+    text = log.read_bytes().decode(errors="replace")
+    return text.startswith(whole) and bool(whole) and "\n" not in text[len(whole) :]
+
+
+def _free(path: Path) -> Path:
+    """Return the path, with a number if it is taken."""
+    numbered = (path.with_stem(f"{path.stem}-{number}") for number in count(2))
+    return path if not path.exists() else next(free for free in numbered if not free.exists())

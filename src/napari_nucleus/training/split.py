@@ -40,7 +40,9 @@ def split(recipe: Recipe, sources: Sequence[Source]) -> tuple[list[Sample], list
         for i, sample in enumerate(samples):
             (validation if i in kept else training).append(sample)
     if not any(s.labels.any() for s in training):
-        raise UserError("There is no annotated nucleus to train on: give other --data folders.")
+        raise UserError(
+            "There is no annotated nucleus to train on: choose other data.", setting="data"
+        )
     if not any(s.labels.any() for s in validation):
         raise UserError(
             "No annotated nucleus is left for validation: give more images, or a holdout in the "
