@@ -1,3 +1,4 @@
+import hashlib
 import json
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from napari_nucleus.inference import Progress, segment, segment_steps
 from napari_nucleus.inference import pipeline as inference
 from napari_nucleus.metrics.overlap import Overlap
 from napari_nucleus.models import create_model
+from napari_nucleus.models.checkpoints import save_checkpoint
+from napari_nucleus.models.registry import _BUILDERS
 from napari_nucleus.results import Result, open_result
 from napari_nucleus.slides import Slide, slide_from_arrays
 from tests.tissue import Decoder, Tissue, tissue
@@ -304,10 +307,14 @@ def test_resolution_that_is_given_counts_and_not_the_files(made: Tissue, tmp_pat
     assert given.table()["area_um2"].sum() == pytest.approx(0.25**2 * np.sum(made.labels > 0))
 
 
-def test_run_says_where_the_result_comes_from(made: Tissue, tmp_path: Path) -> None:
-    file = tmp_path / "made.png"
+def test_run_says_where_the_result_comes_from(
+    made: Tissue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, weights = tmp_path / "made.png", tmp_path / "decoder.safetensors"
     Image.fromarray(made.coded()).save(file)
-    segment(file, tmp_path / "made.nucleus", Decoder(), mpp=0.25, device="cpu")
+    monkeypatch.setitem(_BUILDERS, "decoder", lambda types, pretrained, mpp: Decoder(types, mpp))
+    save_checkpoint(weights, Decoder())
+    segment(file, tmp_path / "made.nucleus", weights, mpp=0.25, device="cpu")
     run = json.loads((tmp_path / "made.nucleus" / "run.json").read_text())
     assert run["source"]["path"] == str(file)
     assert (run["source"]["width"], run["source"]["height"], run["source"]["mpp"]) == (
@@ -316,6 +323,8 @@ def test_run_says_where_the_result_comes_from(made: Tissue, tmp_path: Path) -> N
         0.25,
     )
     assert run["model"]["name"] == "decoder"
+    for part, source in (("source", file), ("model", weights)):
+        assert run[part]["sha256"] == hashlib.sha256(source.read_bytes()).hexdigest()
     assert run["options"]["instances"] == {"sobel_size": 9, "marker_threshold": 0.5}
     assert run["device"] == "cpu"
     assert run["seconds"]["total"] > 0

@@ -59,6 +59,7 @@ def make_result(
     image: np.ndarray,
     types: dict[str, str] = TYPES,
     mpp: float | None = 0.25,
+    certainty: float = 0.87654,
 ) -> Result:
     file = folder / "tissue.png"
     digest = hashlib.sha256(file.read_bytes()).hexdigest() if file.exists() else ""
@@ -72,7 +73,7 @@ def make_result(
     kinds = np.array(list(types))[table["label"] % len(types)]
     with ResultWriter(folder / "tissue.nucleus", labels.shape, mpp, types, run) as writer:
         writer.write_labels(0, 0, labels)
-        writer.append(table.assign(type=kinds, type_prob=np.float32(0.87654)))
+        writer.append(table.assign(type=kinds, type_prob=np.float32(certainty)))
         return writer.finish(seconds={})
 
 
@@ -169,6 +170,18 @@ def test_geojson_outlines_every_nucleus(
     np.testing.assert_array_equal(drawn, labels)
 
 
+def test_geojson_leaves_out_what_is_no_number(
+    labels: np.ndarray, image: np.ndarray, tmp_path: Path
+) -> None:
+    """JSON has no NaN, and QuPath reads no file that does."""
+    result = make_result(tmp_path, labels, image, certainty=np.nan)
+    export.write_geojson(result, tmp_path / "tissue.geojson")
+    text = (tmp_path / "tissue.geojson").read_text()
+    assert "NaN" not in text
+    measured = json.loads(text)["features"][0]["properties"]["measurements"]
+    assert list(measured) == list(result.table())[9:-1]
+
+
 def test_no_nuclei(tmp_path: Path) -> None:
     image = np.full((9, 9, 3), 200, np.uint8)
     Image.fromarray(image).save(tmp_path / "tissue.png")
@@ -251,9 +264,10 @@ def test_overlay_without_its_image(result: Result, tmp_path: Path) -> None:
     (tmp_path / "tissue.png").rename(tmp_path / "moved.png")
     with pytest.raises(UserError, match=r"tissue\.png.*put the image back"):
         export.write_overlay(result, tmp_path / "overlay.png")
-    Image.new("RGB", (50, 50)).save(tmp_path / "tissue.png")
-    with pytest.raises(UserError, match="is not the image"):
-        export.write_overlay(result, tmp_path / "overlay.png")
+    for size in ((50, 50), SHAPE[::-1]):
+        Image.new("RGB", size).save(tmp_path / "tissue.png")
+        with pytest.raises(UserError, match="is not the image"):
+            export.write_overlay(result, tmp_path / "overlay.png")
     result.run["source"]["path"] = None
     with pytest.raises(UserError, match="layer without a file"):
         export.write_overlay(result, tmp_path / "overlay.png")

@@ -275,6 +275,26 @@ def test_killed_at_any_moment_of_the_end(
     assert set(highest) == {56, 1055}
 
 
+def test_new_result_that_cannot_be_moved_in_leaves_the_earlier_one(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(path, grid(100, 120))
+    rename = os.rename
+
+    def held_open(source: Path, target: Path) -> None:
+        if Path(source).suffix == ".part":
+            raise PermissionError(errno.EACCES, "held open by another program")
+        rename(source, target)
+
+    with writer(path) as new:
+        new.write_labels(0, 0, grid(100, 120, first=1000))
+        monkeypatch.setattr(os, "rename", held_open)
+        with pytest.raises(UserError, match=r"Permission denied.*unchanged"):
+            new.finish(seconds={})
+    assert open_result(path).read_labels(0, 0, 120, 100).max() == 56
+    assert list(path.parent.iterdir()) == [path]
+
+
 def test_corrections_by_hand_are_never_replaced(path: Path) -> None:
     write(path, grid(100, 120))
     with writer(path) as new:
