@@ -331,11 +331,16 @@ def test_run_says_where_the_result_comes_from(
 
 
 class SmallMemory(Decoder):
-    """Has room for so many tiles."""
+    """Has room for so many tiles, and counts how many it was asked to take at once."""
 
-    room = 2
+    room = 3
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[int] = []
 
     def predict(self, images: torch.Tensor) -> list[dict[str, np.ndarray]]:
+        self.asked.append(len(images))
         if len(images) > self.room:
             raise torch.OutOfMemoryError("out of memory")
         return super().predict(images)
@@ -344,9 +349,13 @@ class SmallMemory(Decoder):
 def test_batch_is_halved_when_memory_is_short(
     slide: Slide, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = segment(slide, tmp_path / "one.nucleus", Decoder(), tile=96)
+    monkeypatch.setattr(inference, "MARGIN", 32)
+    expected = segment(slide, tmp_path / "one.nucleus", Decoder(), tile=64)
     monkeypatch.setitem(inference._BATCH, "cpu", 8)
-    result = segment(slide, tmp_path / "halved.nucleus", SmallMemory(), tile=96)
+    network = SmallMemory()
+    result = segment(slide, tmp_path / "halved.nucleus", network, tile=64)
+    # six tiles between the first and the last of each of seven rows
+    assert [network.asked.count(tiles) for tiles in (6, 3, 1)] == [1, 14, 14]
     assert np.array_equal(labels_of(result), labels_of(expected))
 
 

@@ -20,16 +20,16 @@ def made() -> tuple[dict[str, Tensor], Batch]:
     """Logits, and what they should be: on the left, ever less is known."""
     generator = torch.Generator().manual_seed(0)
     logits = {
-        key: torch.randn(1, channels, 8, 8, generator=generator).div(4).requires_grad_()
+        key: torch.randn(1, channels, 8, 12, generator=generator).div(4).requires_grad_()
         for key, channels in (("np", 2), ("hv", 2), ("tp", 3))
     }
-    seen, shaped, typed = (torch.ones(1, 8, 8, dtype=torch.bool) for _ in range(3))
-    seen[..., :2], shaped[..., :4], typed[..., :6] = False, False, False
-    nuclei = torch.ones(1, 8, 8, dtype=torch.long)
+    seen, shaped, typed = (torch.ones(1, 8, 12, dtype=torch.bool) for _ in range(3))
+    seen[..., :2], shaped[..., :6], typed[..., :8] = False, False, False
+    nuclei = torch.ones(1, 8, 12, dtype=torch.long)
     batch = Batch(
-        images=torch.zeros(1, 3, 8, 8),
+        images=torch.zeros(1, 3, 8, 12),
         np=nuclei,
-        hv=torch.zeros(1, 2, 8, 8),
+        hv=torch.zeros(1, 2, 8, 12),
         tp=nuclei,
         seen=seen,
         shaped=shaped,
@@ -48,7 +48,7 @@ def test_what_is_unknown_teaches_nothing(np_loss: str, tp_loss: str) -> None:
     recipe = Recipe(np_loss=np_loss, tp_loss=tp_loss)  # type: ignore[arg-type]
     torch.stack(list(branch_losses(MODEL, logits, batch, recipe).values())).sum().backward()
     # a gradient of the distance maps reaches two pixels further
-    for key, first, whole in (("np", 2, 2), ("hv", 2, 4), ("tp", 6, 6)):
+    for key, first, whole in (("np", 2, 2), ("hv", 4, 6), ("tp", 8, 8)):
         gradient = logits[key].grad
         assert gradient is not None
         assert not gradient[..., :first].any()
