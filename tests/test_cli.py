@@ -196,6 +196,27 @@ def test_export_tells_what_to_do(segmented: Path, tmp_path: Path) -> None:
     assert "is not a result folder" in refusal("export", tmp_path, "--csv", tmp_path / "x.csv")
 
 
+def test_export_destroys_nothing(segmented: Path, image: Path, tmp_path: Path) -> None:
+    before = image.read_bytes()
+    told = refusal("export", segmented, "--csv", tmp_path / "x.csv", "--overlay", image)
+    assert f"{image} is the image that was segmented" in told
+    twice = tmp_path / "elsewhere" / ".." / "x.csv"
+    told = refusal("export", segmented, "--csv", tmp_path / "x.csv", "--geojson", twice)
+    assert "is given twice" in told
+    told = refusal("export", segmented, "--parquet", segmented / "nuclei.parquet")
+    assert "is in the result" in told
+    assert image.read_bytes() == before
+    assert not (tmp_path / "x.csv").exists()
+
+
+def test_export_of_a_moved_image(segmented: Path, image: Path, tmp_path: Path) -> None:
+    moved = image.rename(tmp_path / "moved.png")
+    overlay = tmp_path / "overlay.png"
+    assert "put the image back" in refusal("export", segmented, "--overlay", overlay)
+    answer("export", segmented, "--overlay", overlay, "--image", moved)
+    assert Image.open(overlay).size == (150, 120)
+
+
 def test_evaluate_a_model(tmp_path: Path, weights: Path) -> None:
     one = write_dataset(tmp_path / "one", {"a": tissue(80, 90, 1)}, coded=True)
     two = write_dataset(tmp_path / "two", {"b": tissue(90, 80, 2)}, coded=True)

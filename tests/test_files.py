@@ -57,3 +57,42 @@ def test_files_of_one_stem_are_refused(tmp_path: Path) -> None:
     assert by_stem([two, one]) == {"b": two, "a": one}
     with pytest.raises(UserError, match=r"has both a\.tif and a\.nucleus, which would share"):
         by_stem([one, two, tmp_path / "a.nucleus"])
+
+
+def test_partial_files_have_names_of_their_own(tmp_path: Path) -> None:
+    theirs = tmp_path / "table.csv.part"
+    theirs.write_text("a download")
+    with replacing(tmp_path / "table.csv") as one, replacing(tmp_path / "table.csv") as other:
+        one.write_text("one")
+        other.write_text("other")
+    assert theirs.read_text() == "a download"
+    assert (tmp_path / "table.csv").read_text() == "one"
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.ENOSPC, "free some space"),
+        (errno.EDQUOT, "free some space"),
+        (errno.ENAMETOOLONG, "choose a shorter one"),
+        (errno.EROFS, "the disk is read-only"),
+        (errno.EACCES, "you may not write there"),
+        (errno.ENOTDIR, "a file is where a folder should be"),
+        (errno.EINVAL, "characters that are not allowed"),
+        (errno.EIO, "choose another folder"),
+    ],
+)
+def test_advice_fits_the_error(tmp_path: Path, number: int, advice: str) -> None:
+    with pytest.raises(UserError, match=advice) as told:
+        write_half(tmp_path / "table.csv", OSError(number, "…"))
+    assert ("free some space" in str(told.value)) == (number in (errno.ENOSPC, errno.EDQUOT))
+
+
+def test_real_errors(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    for path, advice in {
+        tmp_path / ("x" * 300): "choose a shorter one",
+        tmp_path / "folder": "there is a folder of that name",
+    }.items():
+        with pytest.raises(UserError, match=advice), replacing(path) as part:
+            part.write_text("whole")

@@ -1,7 +1,9 @@
 import csv
 import hashlib
 import json
+import os
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,11 +20,19 @@ from napari_nucleus.datasets import read_types
 from napari_nucleus.errors import UserError
 from napari_nucleus.measure import measure, measurement_columns
 from napari_nucleus.nucleus_types import type_colors
-from napari_nucleus.results import Result, ResultWriter, export
+from napari_nucleus.results import Result, ResultWriter, export, open_result
+from napari_nucleus.slides import slide_from_arrays
 
 TYPES = {"inflammatory": "#3cb44b", "spindle": "#ffb000"}
 RGB = {"inflammatory": [60, 180, 75], "spindle": [255, 176, 0]}
 SHAPE = (300, 420)
+WRITERS = [
+    export.write_csv,
+    export.write_parquet,
+    export.write_geojson,
+    export.write_labels,
+    export.write_overlay,
+]
 
 
 def draw_labels() -> np.ndarray:
@@ -274,19 +284,105 @@ def test_overlay_without_its_image(result: Result, tmp_path: Path) -> None:
     assert not (tmp_path / "overlay.png").exists()
 
 
-@pytest.mark.parametrize(
-    "write",
-    [
-        export.write_csv,
-        export.write_parquet,
-        export.write_geojson,
-        export.write_labels,
-        export.write_overlay,
-    ],
-)
+@pytest.mark.parametrize("write", WRITERS)
 def test_a_place_that_cannot_be_written_to(
     result: Result, tmp_path: Path, write: Callable[[Result, Path], None]
 ) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="Cannot write"):
         write(result, tmp_path / "file" / "export")
+
+
+def content(folder: Path) -> dict[Path, bytes]:
+    return {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_never_over_the_image_or_into_a_result(
+    result: Result, tmp_path: Path, write: Callable[[Result, Path], None]
+) -> None:
+    image = tmp_path / "tissue.png"
+    (tmp_path / "hard.png").hardlink_to(image)
+    (tmp_path / "soft.png").symlink_to(image)
+    (tmp_path / "in.csv").symlink_to(result.path / "nuclei.parquet")
+    before = content(tmp_path)
+    for name in ("tissue.png", "hard.png", "soft.png", "tissue.nucleus/../tissue.png"):
+        with pytest.raises(UserError, match="is the image that was segmented"):
+            write(result, tmp_path / name)
+    for name in ("tissue.nucleus", "tissue.nucleus/run.json", "tissue.nucleus/new", "in.csv"):
+        with pytest.raises(UserError, match="is in the result"):
+            write(result, tmp_path / name)
+    assert content(tmp_path) == before
+
+
+def test_never_over_the_image_where_it_was_moved(result: Result, tmp_path: Path) -> None:
+    moved = (tmp_path / "tissue.png").rename(tmp_path / "moved.png")
+    before = content(tmp_path)
+    with pytest.raises(UserError, match="is the image that was segmented"):
+        export.write_overlay(result, moved, image=moved)
+    assert content(tmp_path) == before
+
+
+def test_a_link_to_another_disk_is_followed(result: Result, tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "table.csv").symlink_to(tmp_path / "disk" / "table.csv")
+    export.write_csv(result, tmp_path / "table.csv")
+    assert (tmp_path / "table.csv").is_symlink()
+    assert len(pd.read_csv(tmp_path / "disk" / "table.csv")) == len(result.table())
+    assert [file.name for file in (tmp_path / "disk").iterdir()] == ["table.csv"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+@pytest.mark.parametrize("write", WRITERS)
+def test_names_that_are_not_utf8(
+    result: Result, tmp_path: Path, write: Callable[[Result, Path], None]
+) -> None:
+    file = tmp_path / os.fsdecode(b"M\xfcller")
+    write(result, file)
+    assert file.stat().st_size > 0
+
+
+def test_moved_project_finds_its_image(result: Result, tmp_path: Path) -> None:
+    """Without the absolute path: the same path seen from the result, or beside it."""
+    digest = result.run["source"]["sha256"]
+    project = tmp_path / "project"
+    (project / "images").mkdir(parents=True)
+    file = (tmp_path / "tissue.png").rename(project / "images" / "tissue.png")
+    source = {**result.run["source"], "path": str(file), "relative": "../images/tissue.png"}
+    (result.path / "run.json").write_text(json.dumps({**result.run, "source": source}))
+    (project / "results").mkdir()
+    result.path.rename(project / "results" / "tissue.nucleus")
+
+    moved = project.rename(tmp_path / "copy")
+    opened = open_result(moved / "results" / "tissue.nucleus")
+    assert opened.open_image().digest() == digest
+    beside = (moved / "images" / "tissue.png").rename(moved / "results" / "tissue.png")
+    assert opened.open_image().path == beside
+    # another image of that name is passed over
+    Image.new("RGB", SHAPE[::-1]).save(moved / "images" / "tissue.png")
+    assert opened.open_image().path == beside
+    elsewhere = beside.rename(tmp_path / "elsewhere.png")
+    with pytest.raises(UserError, match="is not the image"):
+        opened.open_image()
+    assert opened.open_image(elsewhere).digest() == digest
+    with pytest.raises(UserError, match="is not the image"):
+        opened.open_image(moved / "images" / "tissue.png")
+
+
+def test_results_that_do_not_know_where_they_lie(result: Result, tmp_path: Path) -> None:
+    """Of earlier versions, and of Windows."""
+    del result.run["source"]["relative"]
+    result.run["source"]["path"] = r"C:\slides\tissue.png"
+    assert result.open_image().path == tmp_path / "tissue.png"
+    result.run["source"]["path"] = None
+    assert result.image_paths() == []
+
+
+def test_image_of_a_layer_is_known_by_its_pixels(
+    result: Result, image: np.ndarray, tmp_path: Path
+) -> None:
+    result.run["source"] |= {"path": None, "sha256": slide_from_arrays([image]).digest()}
+    assert result.open_image(tmp_path / "tissue.png").shape == SHAPE
+    Image.new("RGB", SHAPE[::-1]).save(tmp_path / "tissue.png")
+    with pytest.raises(UserError, match="is not the image"):
+        result.open_image(tmp_path / "tissue.png")

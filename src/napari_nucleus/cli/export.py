@@ -1,6 +1,7 @@
 """``napari-nucleus export``."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,23 +36,31 @@ def export(
     overlay: Annotated[
         Path | None, typer.Option(metavar="F.png", help="The image with every nucleus outlined.")
     ] = None,
+    image: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="IMAGE", help="The image, if it is neither where it was nor beside the result."
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Write a result for other programs."""
     from napari_nucleus.results import export as formats
     from napari_nucleus.results import open_result
+    from napari_nucleus.results.outputs import check_outputs
 
     writers: dict[str, tuple[Path | None, Callable[[Any, Path], None]]] = {
         "csv": (csv, formats.write_csv),
         "geojson": (geojson, formats.write_geojson),
         "parquet": (parquet, formats.write_parquet),
         "labels": (labels, formats.write_labels),
-        "overlay": (overlay, formats.write_overlay),
+        "overlay": (overlay, partial(formats.write_overlay, image=image)),
     }
     wanted = {name: (path, write) for name, (path, write) in writers.items() if path}
     if not wanted:
         raise UserError(f"Say what to write: {', '.join(f'--{name} FILE' for name in writers)}.")
     opened = open_result(result)
+    check_outputs(opened, [path for path, _ in wanted.values()], image)
     for path, write in wanted.values():
         write(opened, path)
         if not json:

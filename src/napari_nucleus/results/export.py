@@ -4,6 +4,7 @@ import itertools
 import json
 from collections.abc import Iterator
 from os import PathLike
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from napari_nucleus.errors import UserError
 from napari_nucleus.files import replacing
 from napari_nucleus.measure import POSITION_COLUMNS, measurement_columns
 from napari_nucleus.measure.outlines import outlines
+from napari_nucleus.results.outputs import check_outputs, writing
 from napari_nucleus.results.reader import Result
 from napari_nucleus.results.schema import escape_formula, table_schema
 
@@ -46,9 +48,10 @@ def write_csv(result: Result, path: str | PathLike[str]) -> None:
     Raises
     ------
     UserError
-        If the file cannot be written, or the result is damaged.
+        If the file cannot be written, is the image or lies in a result (`check_outputs`), or the
+        result is damaged.
     """
-    with replacing(path) as part, part.open("wb") as file:
+    with writing(result, path) as part, part.open("wb") as file:
         if not "".join(result.types).isascii():
             file.write("\ufeff".encode())
         # What is rounded in single precision would be written with all its wrong digits.
@@ -77,7 +80,11 @@ def write_parquet(result: Result, path: str | PathLike[str]) -> None:
     UserError
         As `write_csv`.
     """
-    with replacing(path) as part, pq.ParquetWriter(part, table_schema(result.mpp)) as writer:
+    with (
+        writing(result, path) as part,
+        part.open("wb") as file,  # pyarrow itself takes no name that is not UTF-8
+        pq.ParquetWriter(file, table_schema(result.mpp)) as writer,
+    ):
         for table in result.tables():
             writer.write_table(pa.Table.from_pandas(table, table_schema(result.mpp), False))
 
@@ -104,7 +111,7 @@ def write_geojson(result: Result, path: str | PathLike[str]) -> None:
         name: {"name": name, "color": _rgb(color)} for name, color in result.types.items()
     }
     measurements = ["type_prob", *measurement_columns(result.mpp)]
-    with replacing(path) as part, part.open("w", encoding="utf-8") as file:
+    with writing(result, path) as part, part.open("w", encoding="utf-8") as file:
         file.write('{"type": "FeatureCollection", "features": [')
         separator = "\n"
         for table, geometries in _blocks(result):
@@ -143,7 +150,7 @@ def write_labels(result: Result, path: str | PathLike[str]) -> None:
     height, width = result.shape
     big = 4 * height * width > _CLASSIC_TIFF_BYTES
     per_cm = None if result.mpp is None else 10_000 / result.mpp
-    with replacing(path) as part, tifffile.TiffWriter(part, bigtiff=big) as file:
+    with writing(result, path) as part, tifffile.TiffWriter(part, bigtiff=big) as file:
         file.write(
             _tiles(result),
             shape=result.shape,
@@ -158,37 +165,44 @@ def write_labels(result: Result, path: str | PathLike[str]) -> None:
         )
 
 
-def write_overlay(result: Result, path: str | PathLike[str], max_size: int = 4000) -> None:
+def write_overlay(
+    result: Result,
+    path: str | PathLike[str],
+    max_size: int = 4000,
+    image: str | PathLike[str] | None = None,
+) -> None:
     """Write the image with the nuclei outlined in the colours of their types, as PNG.
 
     Parameters
     ----------
     result : Result
-        The result; its image must still exist.
+        The result.
     path : str or path
         The file to write.
     max_size : int
         Longer side in pixels; larger images are scaled down.
+    image : str or path or None
+        Where the image is now; None looks where it was, and beside the result.
 
     Raises
     ------
     UserError
-        If the image is missing or another one, the file cannot be written, or the result is
-        damaged.
+        If the image is missing or another one, or as `write_csv`.
     """
-    slide = result.open_image()
+    check_outputs(result, [path], None if image is None else Path(image))
+    slide = result.open_image(image)
     height, width = result.shape
     scale = min(1.0, max_size / max(height, width))
     size = max(round(width * scale), 1), max(round(height * scale), 1)
-    image = slide.read_scaled((0, 0, width, height), size).copy()
+    pixels = slide.read_scaled((0, 0, width, height), size).copy()
     labels = _scaled_labels(result, size)
     edge = _edges(labels)
     table = result.table().sort_values("label")
     colors = table["type"].map({name: _rgb(color) for name, color in result.types.items()})
     palette = np.array(colors.tolist(), np.uint8).reshape(-1, 3)
-    image[edge] = palette[np.searchsorted(table["label"], labels[edge])]
+    pixels[edge] = palette[np.searchsorted(table["label"], labels[edge])]
     with replacing(path) as part:
-        Image.fromarray(image).save(part, "PNG")
+        Image.fromarray(pixels).save(part, "PNG")
 
 
 def _rgb(color: str) -> list[int]:

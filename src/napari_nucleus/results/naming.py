@@ -17,6 +17,7 @@ from napari_nucleus.errors import UserError
 from napari_nucleus.files import portable_name
 from napari_nucleus.results.export import write_csv
 from napari_nucleus.results.journal.lock import is_locked
+from napari_nucleus.results.outputs import enclosing_result
 from napari_nucleus.results.reader import Result, open_result
 from napari_nucleus.results.schema import Run
 from napari_nucleus.results.swap import is_corrected, is_same_image, put_back
@@ -89,9 +90,8 @@ def choose_destination(
     UserError
         If the folder is a result or lies in one.
     """
-    for parent in (folder, *folder.resolve().parents):
-        if (parent / "run.json").is_file():
-            raise UserError(f"{parent} is a result itself: choose another folder.")
+    if (parent := enclosing_result(folder)) is not None:
+        raise UserError(f"{parent} is a result itself: choose another folder.")
     wanted = _Wanted(slide, model, mpp, _plain(options))
     name = portable_name(slide.name)
     first = ""
