@@ -138,6 +138,107 @@ def test_images_of_one_name_stand_side_by_side(tmp_path: Path, image: Path, weig
     assert run(*given).stdout.splitlines()[1].endswith("(colon.nucleus is of another image)")
 
 
+def test_segment_a_folder_beside_its_images(
+    tmp_path: Path, image: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Litter is skipped in one line; what fails is in the table at the end, and told at once."""
+    folder = tmp_path / "slides"
+    folder.mkdir()
+    for name in ("one.png", "two [red].png", "._one.png"):
+        (folder / name).write_bytes(image.read_bytes())
+    (folder / "bad.png").write_text("no image")
+    (folder / "notes.txt").touch()
+    given = ("--model", weights, "--mpp", 0.25)
+    result = run("segment", folder, *given)
+    assert result.exit_code == 1
+    assert [line.partition(":")[0] for line in result.stdout.splitlines()] == [
+        "one.png",
+        "two [red].png",
+    ]
+    skipped, failed, *table = result.stderr.splitlines()
+    assert skipped == "Skipped, hidden or not an image: ._one.png, notes.txt."
+    assert failed.startswith("Error: bad.png is not PNG")
+    assert "why" in "".join(table[:3])
+    assert "bad.png" in "".join(table[3:])
+    assert (folder / "one.csv").exists()
+    assert open_result(folder / "two [red].nucleus").run["counts"]["nuclei"] > 0
+    monkeypatch.setattr("os.access", lambda *_: False)
+    monkeypatch.setattr("platformdirs.user_documents_path", lambda: tmp_path / "Documents")
+    (entry,) = answer("segment", folder / "o*.png", *given)["results"]
+    assert entry["result"] == str(tmp_path / "Documents" / "napari-nucleus" / "one.nucleus")
+
+
+def test_segment_without_an_image(tmp_path: Path, weights: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    given = ("--model", weights, "--mpp", 0.25)
+    assert "empty does not contain an image: give PNG" in refusal(
+        "segment", tmp_path / "empty", *given
+    )
+    assert "*.svs does not exist" in refusal("segment", tmp_path / "*.svs", *given)
+    result = run("segment", tmp_path / "x.nucleus", tmp_path / "empty", *given, "--json")
+    assert result.exit_code == 1
+    assert "empty does not contain" in json.loads(result.stdout)["errors"][0]["error"]
+
+
+@pytest.mark.parametrize(
+    ("mpp", "advice"), [(250, "give 0.25"), (0.0005, "give 0.5"), (-1, ""), ("nan", ""), (0, "")]
+)
+def test_implausible_mpp_is_refused_at_once(
+    tmp_path: Path, image: Path, mpp: object, advice: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before weights or images are read, once for all of them, with the unit and the option."""
+    line = refusal("segment", image, tmp_path / "b.png", "--model", "nobody", "--mpp", mpp)
+    assert f"{mpp} µm/px is not a plausible pixel size" in line
+    assert advice in line
+    assert line.endswith("0.5 for 20x (--mpp).")
+    assert "(--mpp)" in refusal("evaluate", "--data", tmp_path, "--mpp", mpp)
+
+
+def test_unexpected_error_costs_one_image(
+    tmp_path: Path, image: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    other = tmp_path / "other.png"
+    other.write_bytes(image.read_bytes())
+    find, calls = Decoder.find, iter([ZeroDivisionError("by zero"), None])
+
+    def fail_once(self: Decoder, maps: dict) -> tuple:
+        if error := next(calls):
+            raise error
+        return find(self, maps)
+
+    monkeypatch.setattr(Decoder, "find", fail_once)
+    given = ("--out", tmp_path / "out", "--model", weights, "--mpp", 0.25)
+    result = run("segment", image, other, *given, "--json")
+    found = json.loads(result.stdout)
+    assert result.exit_code == 1
+    assert [entry["image"] for entry in found["results"]] == [str(other)]
+    assert "Unexpected ZeroDivisionError: by zero. Full" in found["errors"][0]["error"]
+    assert not (tmp_path / "out" / "colon.nucleus").exists()
+
+
+def test_ctrl_c_says_what_was_kept(
+    tmp_path: Path, image: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other.png"
+    other.write_bytes(image.read_bytes())
+    find, calls = Decoder.find, iter([None, KeyboardInterrupt()])
+
+    def press(self: Decoder, maps: dict) -> tuple:
+        if error := next(calls):
+            raise error
+        return find(self, maps)
+
+    monkeypatch.setattr(Decoder, "find", press)
+    out = tmp_path / "out"
+    result = run("segment", image, other, "--out", out, "--model", weights, "--mpp", 0.25)
+    assert result.exit_code == 130
+    assert result.stderr == (
+        "Stopped: 1 of 2 images are segmented and kept, nothing of other.png is.\n"
+    )
+    assert sorted(file.name for file in out.iterdir()) == ["colon.csv", "colon.nucleus"]
+
+
 def test_image_without_nuclei_is_no_mistake(tmp_path: Path, weights: Path) -> None:
     blank = tmp_path / "blank.png"
     Image.fromarray(np.full((50, 60, 3), (255, 128, 128), np.uint8)).save(blank)

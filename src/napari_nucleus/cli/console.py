@@ -19,8 +19,9 @@ from napari_nucleus.inference.steps import run_to_end
 Y = TypeVar("Y")
 R = TypeVar("R")
 
-out = Console()
-err = Console(stderr=True)
+# Names of files and types are shown as they are, whatever brackets and colons they hold.
+out = Console(markup=False, emoji=False, highlight=False)
+err = Console(stderr=True, markup=False, emoji=False, highlight=False)
 
 Update = Callable[[int, int, str], None]
 
@@ -51,7 +52,7 @@ def say(text: str) -> None:
     text : str
         The line.
     """
-    out.print(text, soft_wrap=True, markup=False, highlight=False)
+    out.print(text, soft_wrap=True)
 
 
 @contextmanager
@@ -69,9 +70,9 @@ def progress(what: str) -> Iterator[Update]:
         Takes how much is done, how much there is in all, and a note.
     """
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %  {task.fields[note]}"),
+        TextColumn("{task.percentage:>3.0f} %  {task.fields[note]}", markup=False),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
@@ -108,7 +109,7 @@ def run_until_stopped(steps: Generator[Y, None, R], on_progress: Callable[[Y], o
         if stopping or not running:
             raise KeyboardInterrupt
         stopping = True
-        err.print("Stopping after this step; Ctrl+C again stops at once.", highlight=False)
+        err.print("Stopping after this step; Ctrl+C again stops at once.")
 
     def show(progress: Y) -> None:
         nonlocal running

@@ -11,6 +11,7 @@ from napari_nucleus.cli.app import Json, ManyData
 from napari_nucleus.cli.console import out, print_json, progress, say
 from napari_nucleus.evaluation.figure import SCORES, write_figure
 from napari_nucleus.inference.steps import run_to_end
+from napari_nucleus.slides import check_mpp
 from napari_nucleus.weights.store import DEFAULT_MODEL
 
 _NAMES = {
@@ -89,6 +90,8 @@ def evaluate(
     """
     from napari_nucleus.evaluation import evaluate_steps
 
+    if mpp is not None:
+        check_mpp(mpp)
     steps = evaluate_steps(model, data or (), pred, truth, mpp, parts=part or ())
     with progress("Scoring") as update:
         scores = run_to_end(steps, lambda done: update(*done, f"{done[0]} of {done[1]} images"))

@@ -115,7 +115,7 @@ def _shown(job: Retraining, out: Path, resume: bool) -> "Retrained":
         if found.scores:
             when = f"epoch {step.epoch}" if step else "before training"
             note = f"{when}: PQ {found.scores['pq']:.3f} on the validation regions"
-            err.print(note, highlight=False, soft_wrap=True)
+            err.print(note, soft_wrap=True)
 
     with progress("Training") as update:
         return run_until_stopped(retrain_steps(job, out, resume), show)

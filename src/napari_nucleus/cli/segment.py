@@ -5,18 +5,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.table import Table
 
-from napari_nucleus.cli.app import Command, Device, Json, complain
-from napari_nucleus.cli.console import print_json, progress, say
+from napari_nucleus.cli.app import Command, Device, Json, Stopped, complain
+from napari_nucleus.cli.console import err, print_json, progress, say
+from napari_nucleus.cli.images import find_images
 from napari_nucleus.errors import UserError
 from napari_nucleus.inference.steps import run_to_end
 from napari_nucleus.nucleus_types import UNTYPED
+from napari_nucleus.slides import check_mpp
 from napari_nucleus.weights.store import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from napari_nucleus.models import NucleusModel
     from napari_nucleus.results import Result
     from napari_nucleus.results.naming import Destination
+
+_READ = "give PNG, JPEG, TIFF, OME-TIFF, SVS or NDPI files, or a folder of them"
+
+_NAMED = 5
+"""Skipped files that a message names."""
 
 
 def register(app: typer.Typer) -> None:
@@ -25,15 +33,25 @@ def register(app: typer.Typer) -> None:
 
 
 def segment(
+    ctx: typer.Context,
     images: Annotated[
         list[Path],
         typer.Argument(
-            metavar="IMAGE", help="PNG, JPEG, TIFF, OME-TIFF, SVS or NDPI.", show_default=False
+            metavar="IMAGE…",
+            help="PNG, JPEG, TIFF, OME-TIFF, SVS or NDPI files, folders of them, or patterns such "
+            "as 'slides/*.svs'.",
+            show_default=False,
         ),
     ],
     out: Annotated[
-        Path, typer.Option(metavar="DIR", help="Folder for the results.", show_default=False)
-    ],
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder for the results; by default that of the image, or Documents if nothing "
+            "can be written there.",
+            show_default=False,
+        ),
+    ] = None,
     model: Annotated[
         str, typer.Option(metavar="NAME|FILE", help="Weights; see napari-nucleus models.")
     ] = DEFAULT_MODEL,
@@ -52,21 +70,36 @@ def segment(
 
     Leaves DIR/NAME.nucleus, the result folder that napari opens, and the table DIR/NAME.csv for
     every image. Only the same segmentation again replaces them; otherwise the new ones are called
-    NAME-2, NAME-3 and so on. If an image fails, the others are still segmented, and the exit status
-    is 1.
+    NAME-2, NAME-3 and so on. If an image fails, the others are still segmented, a table at the end
+    says which failed and why, and the exit status is 1.
     """
     from napari_nucleus.models.checkpoints import load_checkpoint
 
+    if mpp is not None:
+        check_mpp(mpp)
+    found = find_images(images)
+    if found.skipped:
+        _tell_skipped(found.skipped)
+    if not found.images and not found.empty:
+        raise UserError(f"There is no image to segment: {_READ}.")
     network = load_checkpoint(model)
     done: list[dict[str, Any]] = []
-    failed: list[dict[str, Any]] = []
-    for image in images:
+    failed: list[dict[str, Any]] = [
+        {
+            "image": folder,
+            "error": complain(UserError(f"{folder} does not contain an image: {_READ}.")),
+        }
+        for folder in found.empty
+    ]
+    for image in found.images:
         try:
             started = time.perf_counter()
             result, place = _segment_one(image, out, network, mpp, region, device)
-        except UserError as error:
-            complain(error)
-            failed.append({"image": image, "error": str(error)})
+        except KeyboardInterrupt:
+            counted = f"{len(done)} of {len(found.images)} images are segmented"
+            raise Stopped(f"{counted} and kept, nothing of {image.name} is.") from None
+        except Exception as error:  # also an unexpected one costs only this image
+            failed.append({"image": image, "error": complain(error, ctx)})
             continue
         seconds = round(time.perf_counter() - started, 1)
         counts = result.run["counts"]
@@ -85,13 +118,28 @@ def segment(
             say(f"{image.name}: {_counted(counts)} in {seconds} s. {result.path}, {place.csv}{why}")
     if json:
         print_json({"results": done, "errors": failed})
+    elif failed and len(done) + len(failed) > 1:
+        _show_failed(failed)
     if failed:
         raise typer.Exit(1)
 
 
+def _tell_skipped(skipped: list[Path]) -> None:
+    names = ", ".join(path.name for path in skipped[:_NAMED])
+    more = f" and {len(skipped) - _NAMED} more" if len(skipped) > _NAMED else ""
+    err.print(f"Skipped, hidden or not an image: {names}{more}.", soft_wrap=True)
+
+
+def _show_failed(failed: list[dict[str, Any]]) -> None:
+    table = Table("failed", "why")
+    for entry in failed:
+        table.add_row(str(entry["image"]), entry["error"])
+    err.print(table)
+
+
 def _segment_one(
     image: Path,
-    out: Path,
+    out: Path | None,
     network: "NucleusModel",
     mpp: float | None,
     region: tuple[int, int, int, int] | None,
@@ -99,12 +147,13 @@ def _segment_one(
 ) -> tuple["Result", "Destination"]:
     from napari_nucleus.inference import segment_steps
     from napari_nucleus.results.export import write_csv
-    from napari_nucleus.results.naming import choose_destination
+    from napari_nucleus.results.naming import choose_destination, default_folder
     from napari_nucleus.slides import open_slide
 
     slide = open_slide(image, mpp)
+    folder = default_folder(slide) if out is None else out
     place = choose_destination(
-        out, slide, network.sha256, mpp or slide.require_mpp(), {"region": region}
+        folder, slide, network.sha256, mpp or slide.require_mpp(), {"region": region}
     )
     steps = segment_steps(slide, place.result, network, mpp=mpp, region=region, device=device)
     with progress(image.name) as update:

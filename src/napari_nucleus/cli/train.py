@@ -122,7 +122,7 @@ def _shown(steps: "Generator[Step, None, Path]") -> tuple[Path, float]:
         if step.scores:
             score = f"score {step.scores['score']:.3f}"
             note = f"epoch {step.epoch}, step {step.step}: loss {losses}, {score}"
-            err.print(note, highlight=False, soft_wrap=True)
+            err.print(note, soft_wrap=True)
 
     with progress("Training") as update:
         best = run_until_stopped(steps, show)
