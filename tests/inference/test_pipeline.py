@@ -201,6 +201,20 @@ def test_regions_take_the_nuclei_centred_in_them_once(
     assert {k: [*map(tuple, v)] for k, v in options["regions"].items()} == REGIONS
 
 
+def test_nuclei_where_regions_overlap_are_those_of_the_first(slide: Slide, tmp_path: Path) -> None:
+    """Though the network sees others in the second one."""
+    corners = {"one": (20, 30, 300, 320), "two": (150, 140, 480, 410)}
+    regions = {
+        name: [(x0, y0), (x1, y0), (x1, y1), (x0, y1)] for name, (x0, y0, x1, y1) in corners.items()
+    }
+    result = segment(slide, tmp_path / "made.nucleus", Disagreeing(0, [0, 25]), regions=regions)
+    table = result.table()
+    # eight pixels are those by which two regions may disagree on a centre
+    shared = table["centroid_x"].between(150, 300 - 9) & table["centroid_y"].between(140, 320 - 9)
+    assert set(table["region"]) == {"one", "two"}
+    assert set(table["region"][shared]) == {"one"}
+
+
 def test_progress_goes_on_over_all_regions(slide: Slide, tmp_path: Path) -> None:
     steps = list(
         segment_steps(slide, tmp_path / "made.nucleus", Decoder(), regions=REGIONS, tile=128)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from napari_nucleus.edits.session import EditSession
 from napari_nucleus.errors import UserError
 from napari_nucleus.results import Result, ResultWriter
 from napari_nucleus.results.export import write_csv
@@ -125,6 +126,13 @@ def test_corrections_stay(slide: Slide, out: Path) -> None:
     result = write(choose(out, slide), slide)
     (result.path / "edits.jsonl").write_text('{"n": 1, "edit": "mark"}\n')
     assert choose(out, slide).reason == "slide.nucleus has corrections"
+
+
+def test_what_is_being_corrected_stays(slide: Slide, out: Path) -> None:
+    result = write(choose(out, slide), slide)
+    with EditSession(result.path, slide):
+        assert choose(out, slide).reason == "slide.nucleus is open for correction"
+    assert choose(out, slide).reason == "replaces the same segmentation"
 
 
 def test_what_is_no_result_stays(slide: Slide, out: Path) -> None:

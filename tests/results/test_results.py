@@ -291,8 +291,8 @@ def test_new_result_that_cannot_be_moved_in_leaves_the_earlier_one(
         monkeypatch.setattr(os, "rename", held_open)
         with pytest.raises(UserError, match=r"Permission denied.*unchanged"):
             new.finish(seconds={})
-    assert open_result(path).read_labels(0, 0, 120, 100).max() == 56
     assert list(path.parent.iterdir()) == [path]
+    assert open_result(path).read_labels(0, 0, 120, 100).max() == 56
 
 
 def test_corrections_by_hand_are_never_replaced(path: Path) -> None:

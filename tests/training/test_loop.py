@@ -95,12 +95,15 @@ def test_run_leaves_weights_log_and_card(out: Path) -> None:
 
 def test_average_of_the_weights_is_what_is_kept(out: Path, data: Path, tmp_path: Path) -> None:
     weights, kept = weights_of(out), load_file(out / "last.safetensors")
-    key = "encoder.0.weight"
-    assert torch.equal(kept[key], weights[f"average.module.{key}"].half())
-    assert not torch.equal(kept[key], weights[f"model.{key}"].half())
+    for key in ("encoder.0.weight", "encoder.1.running_mean"):
+        average, last = (
+            weights[f"{of}.{key}"].to(kept[key].dtype) for of in ("average.module", "model")
+        )
+        assert torch.equal(kept[key], average)
+        assert not torch.equal(kept[key], last)
     train(replace(SHORT, ema=0), [data], tmp_path)
     weights, kept = weights_of(tmp_path), load_file(tmp_path / "last.safetensors")
-    assert torch.equal(kept[key], weights[f"model.{key}"].half())
+    assert torch.equal(kept["encoder.0.weight"], weights["model.encoder.0.weight"].half())
 
 
 def test_best_is_what_scored_highest(

@@ -14,7 +14,7 @@ import pytest
 import zarr
 
 from napari_nucleus.edits import annotations, operations
-from napari_nucleus.edits.session import EditSession
+from napari_nucleus.edits.session import Changed, EditSession
 from napari_nucleus.errors import UserError
 from napari_nucleus.results import ResultWriter, open_result
 from napari_nucleus.results.journal import lock
@@ -247,8 +247,10 @@ def test_a_result_is_not_replaced_while_it_is_corrected(path: Path) -> None:
 
 def test_a_disk_that_is_full_for_a_while(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The journal found room, the labels did not."""
+    told: list[Changed] = []
     with open_session(path) as session:
         start = snapshot(session)
+        session.changed.append(told.append)
 
         def fail(*_: object) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
@@ -257,6 +259,7 @@ def test_a_disk_that_is_full_for_a_while(path: Path, monkeypatch: pytest.MonkeyP
             patch.setattr(zarr.Array, "__setitem__", fail)
             with pytest.raises(UserError, match="No space left"):
                 session.apply(operations.delete, [9])
+            assert [change.labels.tolist() for change in told] == [[9]]  # it is done all the same
             assert not (session.read_labels(0, 0, *LABELS.shape[::-1]) == 9).any()
             with pytest.raises(UserError, match="No space left"):
                 session.apply(operations.delete, [10])
