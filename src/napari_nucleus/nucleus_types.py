@@ -10,27 +10,20 @@ UNKNOWN = 255
 UNTYPED = "nucleus"
 """Type name of nuclei from a model that has no types."""
 
-# Types of the data sets that the papers use; inflammation green, malignancy red, as QuPath users
-# know them.
+# With red-green blindness (protanopia, deuteranopia) hues are lost, so these and the spare colours
+# below differ in lightness and blueness as well: CIEDE2000 of 16 or more between any two of them.
+# Malignancy is red and inflammation green, as in QuPath.
 _KNOWN = {
-    UNTYPED: "#2ec4ff",
-    "malignant_epithelial": "#e6194b",
-    "normal_epithelial": "#4363d8",
-    "inflammatory": "#3cb44b",
-    "spindle": "#ffb000",
-    "miscellaneous": "#b15dff",
+    UNTYPED: "#2fbaff",
+    "malignant_epithelial": "#f4150e",
+    "normal_epithelial": "#1978ff",
+    "inflammatory": "#0ba07b",
+    "spindle": "#f5d818",
+    "miscellaneous": "#4a0d85",
 }
 
-# Okabe & Ito (2008), told apart with colour-blind eyes; without black, which is drawn as nothing.
-_CYCLE = (
-    "#e69f00",
-    "#56b4e9",
-    "#009e73",
-    "#f0e442",
-    "#0072b2",
-    "#d55e00",
-    "#cc79a7",
-)
+_PALETTE = ("#6bffca", "#1f6562", "#4c170c", *_KNOWN.values())
+"""Colours for other types, in this order."""
 
 
 def type_colors(names: Iterable[str]) -> dict[str, str]:
@@ -49,10 +42,12 @@ def type_colors(names: Iterable[str]) -> dict[str, str]:
     Examples
     --------
     >>> type_colors(["inflammatory", "mitosis"])
-    {'inflammatory': '#3cb44b', 'mitosis': '#e69f00'}
+    {'inflammatory': '#0ba07b', 'mitosis': '#6bffca'}
     """
-    cycle = itertools.cycle(_CYCLE)
-    return {name: _KNOWN.get(name) or next(cycle) for name in names}
+    names = list(names)
+    taken = {_KNOWN[name] for name in names if name in _KNOWN}
+    spare = itertools.cycle(color for color in _PALETTE if color not in taken)
+    return {name: _KNOWN[name] if name in _KNOWN else next(spare) for name in names}
 
 
 def spare_color(name: str, taken: Collection[str]) -> str:
@@ -67,9 +62,9 @@ def spare_color(name: str, taken: Collection[str]) -> str:
 
     Examples
     --------
-    >>> spare_color("mitosis", ["#e69f00"])
-    '#56b4e9'
+    >>> spare_color("mitosis", ["#6bffca"])
+    '#1f6562'
     """
     choice = [_KNOWN[name]] if name in _KNOWN else []
-    choice += _CYCLE
+    choice += _PALETTE
     return next((color for color in choice if color not in taken), choice[0])
