@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
+from numpy.typing import ArrayLike
 from skimage.color import deltaE_ciede2000, rgb2lab
 
 from napari_nucleus.nucleus_types import _KNOWN, spare_color, type_colors
 
 # Machado, Oliveira & Fernandes (2009), severity 1, and Viénot, Brettel & Mollon (1999): linear RGB
 # as normally seen to linear RGB as seen by people without one kind of cones.
-SIMULATIONS = {
+SIMULATIONS: dict[str, ArrayLike] = {
     "normal": np.eye(3),
     "protan, Machado": [
         [0.152286, 1.052583, -0.204868],
@@ -42,11 +43,11 @@ def palette(count: int) -> list[str]:
     return list(colors.values())
 
 
-def differences(colors: list[str], matrix: object) -> np.ndarray:
+def differences(colors: list[str], matrix: ArrayLike) -> np.ndarray:
     """Return CIEDE2000 between colours as they are seen, (N, N)."""
     rgb = np.array([list(bytes.fromhex(color[1:])) for color in colors]) / 255
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    linear = np.clip(linear @ np.transpose(matrix), 0, 1)
+    linear = np.clip(linear @ np.asarray(matrix).T, 0, 1)
     seen = np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
     lab = rgb2lab(seen[None])[0]
     return np.asarray(deltaE_ciede2000(lab[:, None], lab[None]))

@@ -13,7 +13,7 @@ import tifffile
 from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QApplication, QWidget
+from qtpy.QtWidgets import QApplication, QMessageBox, QWidget
 
 from napari_nucleus.models.checkpoints import load_checkpoint
 from napari_nucleus.results import open_result
@@ -165,7 +165,10 @@ def test_the_whole_loop(
     viewer: Viewer,
     qtbot: QtBot,
     told: Callable[[], list[str]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    yes = QMessageBox.StandardButton.Yes  # where scores of the short training fell
+    monkeypatch.setattr(QMessageBox, "question", lambda *_: yes)
     folder = file.with_suffix(".nucleus")
     segmented, corrected = killed
 

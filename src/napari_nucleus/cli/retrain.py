@@ -9,6 +9,7 @@ from napari_nucleus.cli.app import Device, Json, ManyData, Stopped
 from napari_nucleus.cli.console import err, kept, print_json, progress, run_until_stopped, say
 from napari_nucleus.errors import UserError
 from napari_nucleus.retraining import EPOCHS, Retraining, parse_types, read_job
+from napari_nucleus.retraining.verdict import verdict
 from napari_nucleus.training.recipe import checked
 from napari_nucleus.weights.store import DEFAULT_MODEL
 
@@ -99,8 +100,7 @@ def retrain(
     if json:
         print_json(vars(made))
         return
-    pq = f"{made.before['pq']:.3f} → {made.after['pq']:.3f}"
-    say(f"Training finished. PQ on the validation regions: {pq}.")
+    say(f"Training finished. {verdict(made.before, made.after, job.train)}")
     say(f"New model: {made.checkpoint}")
 
 

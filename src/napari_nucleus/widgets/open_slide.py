@@ -16,13 +16,13 @@ from qtpy.QtWidgets import (
     QLabel,
     QPushButton,
     QVBoxLayout,
-    QWidget,
 )
 
 from napari_nucleus.errors import UserError
 from napari_nucleus.slides import Slide, open_slide
 from napari_nucleus.widgets.shared.background import Failure, in_background
-from napari_nucleus.widgets.shared.choices import WIDTH, MppField, shrinkable
+from napari_nucleus.widgets.shared.choices import MppField, shrinkable
+from napari_nucleus.widgets.shared.dock import Dock
 from napari_nucleus.widgets.shared.layers import image_layer, with_overview
 from napari_nucleus.widgets.shared.recent import recent_slides, remember
 
@@ -49,7 +49,7 @@ def preview(path: Path) -> Preview:
         return Preview(path, problem=str(error))
 
 
-class OpenSlideWidget(QWidget):
+class OpenSlideWidget(Dock):
     """Previews a slide and opens it at its true scale.
 
     Parameters
@@ -59,7 +59,7 @@ class OpenSlideWidget(QWidget):
     """
 
     def __init__(self, napari_viewer: ViewerModel) -> None:
-        super().__init__()
+        super().__init__("Open slide")
         self._viewer = napari_viewer
         self._path: Path | None = None
         self._slide: Slide | None = None
@@ -70,6 +70,9 @@ class OpenSlideWidget(QWidget):
         self.levels_label = QLabel()
         self.mpp = MppField()
         self.open_button = QPushButton("Open")
+        self.recent.setToolTip("Slides that were opened before")
+        self.browse_button.setToolTip("Choose an image file")
+        self.open_button.setToolTip("Show the slide at its true scale")
         self._lay_out()
         self._fill_recent()
         self._show(Preview(Path(), problem="Choose a slide to preview."))
@@ -143,13 +146,12 @@ class OpenSlideWidget(QWidget):
         facts.addRow("Size", self.size_label)
         facts.addRow("Levels", self.levels_label)
         facts.addRow("µm/px", self.mpp)
-        rows = QVBoxLayout(self)
+        rows = QVBoxLayout(self.content)
         rows.addLayout(choice)
         rows.addWidget(self.picture)
         rows.addLayout(facts)
         rows.addWidget(self.open_button)
         rows.addStretch()
-        self.setMinimumWidth(WIDTH)
 
 
 def _size(slide: Slide) -> str:

@@ -42,7 +42,7 @@ def test_keys_go_through_the_queue(widget: CorrectWidget, viewer: Viewer, nuclei
     assert abs(x - (first["x0"] + first["x1"] - 1) / 2) < 1e-6
     assert abs(y - (first["y0"] + first["y1"] - 1) / 2) < 1e-6
     assert len(viewer.layers["drawing"].data) == 1  # the frame around it
-    assert widget.panel.review.text.text().startswith(f"1 of {len(expected)}: {first['type']}, ")
+    assert widget.panel.review.text.text().startswith(f"1 of 50: {first['type']}, ")
 
     press(widget, Qt.Key.Key_Y)
     assert current(widget).label == expected[1]
@@ -73,10 +73,11 @@ def test_keys_go_through_the_queue(widget: CorrectWidget, viewer: Viewer, nuclei
 
 def test_the_end_of_the_review_is_shown(widget: CorrectWidget) -> None:
     count = len(to_review(widget))
+    widget.panel.review.count.setValue(count)
     press(widget, Qt.Key.Key_N)
     for _ in range(count):
         press(widget, Qt.Key.Key_Y)
-    assert widget.panel.review.text.text() == f"All {count} nuclei are reviewed."
+    assert widget.panel.review.text.text().startswith(f"All {count} nuclei are reviewed.")
     assert to_review(widget).empty
     press(widget, Qt.Key.Key_Y)
     assert "Review uncertain nuclei" in widget.status.text()
@@ -87,3 +88,20 @@ def test_without_the_queue_its_keys_say_so(widget: CorrectWidget, nuclei: Labels
     press(widget, Qt.Key.Key_Delete)
     assert "Review uncertain nuclei" in widget.status.text()
     assert (nuclei.data == before).all()
+
+
+def test_review_is_a_short_list_of_a_length_that_the_user_sets(widget: CorrectWidget) -> None:
+    panel = widget.panel.review
+    assert panel.count.value() == 50
+    expected = to_review(widget)["label"].tolist()
+    assert len(expected) > 3
+    panel.count.setValue(3)
+    panel.toggle_button.click()
+    assert panel.text.text().startswith("1 of 3: ")
+    for label in expected[:3]:
+        assert current(widget).label == label
+        press(widget, Qt.Key.Key_Y)
+    assert panel.text.text().startswith("All 3 nuclei are reviewed.")
+    press(widget, Qt.Key.Key_N)
+    assert panel.text.text().startswith("1 of 3: ")
+    assert current(widget).label == expected[3]

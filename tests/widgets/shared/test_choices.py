@@ -130,4 +130,28 @@ def test_model_without_its_sam_says_so(
     qtbot.addWidget(box)
     box.choose_file(file)
     told = box.itemData(box.currentIndex(), Qt.ItemDataRole.ToolTipRole)
-    assert told.startswith(f"{file}\nMobileSAM needs its weights")
+    assert told.startswith("MobileSAM needs its weights")
+    assert told.endswith(f"File: {file}")
+
+
+def test_included_models_say_that_their_classes_are_of_colon(qtbot: QtBot) -> None:
+    box = ModelChoice()
+    qtbot.addWidget(box)
+    box.choose("histonext_atto_he")
+    assert box.summary.text() == "5 classes learned on colon, 0.4 µm/px, PQ 0.53"
+    assert "malignant epithelial, normal epithelial, inflammatory" in box.toolTip()
+    assert "31 organs" in box.toolTip()
+    box.choose("eunet3plus_small_he")
+    assert box.summary.text() == "No classes, 0.4 µm/px, PQ 0.42"
+
+
+def test_own_models_name_their_data(qtbot: QtBot, tmp_path: Path) -> None:
+    model = create_model("histonext_atto", ["dark", "pale"])
+    scores = {"pq": 0.5, "f1": {"dark": 0.25, "pale": float("nan")}}
+    model.card = {"data": {"ward 7": {}}, "scores": {"datasets": {"ward 7": scores}}}
+    save_checkpoint(tmp_path / "own.safetensors", model)
+    box = ModelChoice()
+    qtbot.addWidget(box)
+    box.choose_file(tmp_path / "own.safetensors")
+    assert box.summary.text().startswith("2 classes learned on ward 7, ")
+    assert "Validation images: PQ 0.50, classes F1 0.25" in box.toolTip()

@@ -7,6 +7,7 @@ import pytest
 import torch
 from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
+from qtpy.QtWidgets import QMessageBox
 
 from napari_nucleus.models import create_model, registry
 from napari_nucleus.models.checkpoints import save_checkpoint
@@ -36,7 +37,22 @@ def untrained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def widget(viewer: Viewer, qtbot: QtBot, untrained: Path, data: Path) -> Iterator[TrainWidget]:
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Answer every question with yes; return the questions."""
+    questions: list[str] = []
+
+    def answer(parent: object, title: str, question: str) -> QMessageBox.StandardButton:
+        questions.append(question)
+        return QMessageBox.StandardButton.Yes
+
+    monkeypatch.setattr(QMessageBox, "question", answer)
+    return questions
+
+
+@pytest.fixture
+def widget(
+    viewer: Viewer, qtbot: QtBot, untrained: Path, data: Path, asked: list[str]
+) -> Iterator[TrainWidget]:
     """Return the widget as it is in a window, ready, with a network, data and two epochs."""
     widget = TrainWidget(viewer)
     viewer.window.add_dock_widget(widget)

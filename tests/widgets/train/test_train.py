@@ -3,20 +3,21 @@
 from collections.abc import Callable, Generator
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 import torch
 from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
+from qtpy.QtWidgets import QMessageBox
 
 from napari_nucleus.edits import annotations
 from napari_nucleus.inference import segment
 from napari_nucleus.models import create_model, registry
 from napari_nucleus.models.checkpoints import save_checkpoint
 from napari_nucleus.results import open_result
-from napari_nucleus.retraining import interrupted_run, loop
+from napari_nucleus.retraining import Retraining, interrupted_run, loop
 from napari_nucleus.slides import slide_from_arrays
 from napari_nucleus.training.learner import Learner
 from napari_nucleus.weights.store import read_card
@@ -24,6 +25,7 @@ from napari_nucleus.widgets.segment import SegmentWidget
 from napari_nucleus.widgets.shared.layers import image_layer, nuclei_layers, placement_of
 from napari_nucleus.widgets.train import TrainWidget
 from napari_nucleus.widgets.train import widget as train_widget
+from napari_nucleus.widgets.train.job import Training, TrainJob
 from tests.edits.folder import open_session
 from tests.tissue import TYPES, Decoder, Tissue
 from tests.training.tiny import Tiny
@@ -77,9 +79,9 @@ def test_training_makes_a_model_that_segment_offers(
     assert widget.status.text().startswith("Training finished. PQ on the validation regions: ")
     assert widget.form.isEnabled()
     assert not widget.progress.isVisibleTo(widget)
-    text = widget.new_model.scores.text()
-    assert "Segmentation (PQ)" in text
-    assert "Agreement with" in text
+    text = widget.prediction.scores.text()
+    assert "PQ" in text
+    assert "Agreement" in text
     assert widget.new_model.isVisibleTo(widget)
     assert widget.new_model.name.text() == "untrained_retrained"
     widget.new_model.name.setText("mine")
@@ -90,6 +92,59 @@ def test_training_makes_a_model_that_segment_offers(
     segmenting.model.showPopup()
     segmenting.model.hidePopup()
     assert segmenting.model.findText("mine") >= 0
+
+
+def test_form_folds_while_it_trains_and_opens_by_its_button(
+    widget: TrainWidget, qtbot: QtBot
+) -> None:
+    widget.form.epochs.setValue(1)
+    assert widget.form.isVisibleTo(widget)
+    with qtbot.waitSignal(widget.finished, timeout=WAIT):
+        widget.train_button.click()
+        assert not widget.form.isVisibleTo(widget)
+        qtbot.waitUntil(lambda: widget.plot.isVisibleTo(widget), timeout=WAIT)
+        assert widget.prediction.isVisibleTo(widget)
+        assert "PQ" in widget.prediction.scores.text()
+    widget.settings_button.click()
+    assert widget.form.isVisibleTo(widget)
+
+
+@pytest.mark.parametrize(
+    ("train", "after", "said", "question"),
+    [
+        ("types", {"pq": 0.5, "f1": 0.6}, "F1 of the classes on the validation regions: 0.4", ""),
+        ("types", {"pq": 0.5, "f1": 0.3}, "No improvement", "F1 of the classes: 0.400 → 0.300"),
+        ("all", {"pq": 0.25, "f1": 0.4}, "No improvement", "PQ: 0.500 → 0.250"),
+        ("all", {"pq": 0.75, "f1": 0.4}, "PQ on the validation regions: 0.500 → 0.750", ""),
+    ],
+)
+def test_verdict_is_on_what_was_trained_and_worse_models_are_asked_about(
+    widget: TrainWidget,
+    untrained: Path,
+    asked: list[str],
+    train: Literal["types", "all"],
+    after: dict[str, float],
+    said: str,
+    question: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    job = Retraining(data=(), model=str(untrained), train=train)
+    widget._training = TrainJob(job, untrained.parent, False, {})
+    made = loop.Retrained(untrained, {"pq": 0.5, "f1": 0.4}, after, 0.9)
+    widget._on_end(Training(made, cancelled=False))
+    assert said in widget.status.text()
+    assert (train == "types") != ("PQ" in widget.status.text())
+    assert widget.new_model.warning.isVisibleTo(widget) == bool(question)
+    assert question in widget.new_model.warning.text()
+    widget.new_model.name.setText("mine")
+    widget.new_model.use_button.click()
+    assert len(asked) == bool(question)
+    assert question in "".join(asked)
+    assert widget.form.model.checkpoint == "mine"
+    monkeypatch.setattr(QMessageBox, "question", lambda *_: QMessageBox.StandardButton.No)
+    widget.new_model.name.setText("other")
+    widget.new_model.use_button.click()
+    assert widget.form.model.checkpoint == ("mine" if question else "other")
 
 
 def test_name_that_is_taken_is_told(widget: TrainWidget, qtbot: QtBot, told: Told) -> None:
@@ -141,7 +196,7 @@ def test_cancel_keeps_the_best_and_resume_goes_on(
         widget.cancel_button.click()
     assert widget.status.text().startswith("Cancelled. The best model so far was kept.")
     assert widget.new_model.isVisibleTo(widget)
-    assert "Agreement" not in widget.new_model.scores.text()
+    assert "Agreement" not in widget.prediction.scores.text()
     assert widget.resume_button.isVisibleTo(widget)
     with qtbot.waitSignal(widget.finished, timeout=WAIT):
         widget.resume_button.click()
@@ -259,6 +314,8 @@ def test_a_failure_is_shown_and_the_form_lives_on(
     ):
         widget.train_button.click()
     assert [str(value) for _, value, _ in errors] == ["mat1 and mat2 shapes cannot be multiplied"]
+    assert widget.status.text() == "Training failed: mat1 and mat2 shapes cannot be multiplied"
+    assert widget.form.isVisibleTo(widget)
     assert widget.train_button.isEnabled()
 
 

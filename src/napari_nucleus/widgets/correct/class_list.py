@@ -62,13 +62,14 @@ class ClassList(QWidget):
         self.table.cellClicked.connect(lambda row, _: self.chosen.emit(row))
         self.table.cellDoubleClicked.connect(self._on_double_click)
         buttons = QHBoxLayout()
-        for text, slot in (
-            ("Add…", self._add),
-            ("Rename…", self._rename),
-            ("Colour…", self._recolor),
-            ("Remove", self._remove),
+        for text, tip, slot in (
+            ("Add…", "Add a class", self._add),
+            ("Rename…", "Rename the selected class", self._rename),
+            ("Colour…", "Change the colour of the selected class", self._recolor),
+            ("Remove", "Remove the selected class, which must have no nuclei", self._remove),
         ):
             button = QPushButton(text)
+            button.setToolTip(tip)
             button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
             button.clicked.connect(slot)
             buttons.addWidget(button)

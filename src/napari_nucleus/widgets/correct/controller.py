@@ -17,7 +17,7 @@ from napari_nucleus.results.journal.edit import Edit, Region
 from napari_nucleus.slides.tiles import Box
 from napari_nucleus.widgets.correct.layers import EditingLayers
 from napari_nucleus.widgets.correct.overlay import Frames, Sketch
-from napari_nucleus.widgets.correct.review_queue import ReviewQueue
+from napari_nucleus.widgets.correct.review_queue import REVIEWED, ReviewQueue
 from napari_nucleus.widgets.correct.tools import MAKES_NUCLEI, Tool
 from napari_nucleus.widgets.correct.viewport import Viewport
 
@@ -59,6 +59,8 @@ class Controller:
         The layers in which it is corrected.
     queue : ReviewQueue or None
         The uncertain nuclei under review, None outside of a review.
+    review_count : int
+        Nuclei of the next review.
     counts : dict of str to int
         Number of all nuclei, as `nuclei`, and of every type.
     changed : list of callable
@@ -94,6 +96,7 @@ class Controller:
         self.session = session
         self.layers = layers
         self.queue: ReviewQueue | None = None
+        self.review_count = REVIEWED
         self.counts = session.counts()
         self.changed: list[Callable[[], object]] = []
         self._frames = frames
@@ -236,7 +239,7 @@ class Controller:
     @guarded
     def review(self, on: bool) -> None:
         """Begin or end the review of uncertain nuclei."""
-        self.queue = ReviewQueue(self.session) if on else None
+        self.queue = ReviewQueue(self.session, self.review_count) if on else None
         self._look()
 
     @guarded
@@ -262,9 +265,12 @@ class Controller:
 
     @guarded
     def go_on(self) -> None:
-        """Leave the nucleus under review as it is, and go on."""
+        """Leave the nucleus under review as it is, and go on; after the last, to the next ones."""
         if self.queue is not None:
-            self.queue.go_on()
+            if self.queue.current is None:
+                self.queue = ReviewQueue(self.session, self.review_count)
+            else:
+                self.queue.go_on()
             self._look()
 
     @guarded

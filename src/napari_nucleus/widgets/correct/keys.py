@@ -70,7 +70,7 @@ def bind_keys(layer: Labels, controller: Controller, viewport: Viewport) -> None
     actions: dict[str, Callable[[], object]] = {
         "Control-Z": controller.undo,
         "Control-Shift-Z": controller.redo,
-        "N": lambda: controller.go_on() if controller.queue else controller.review(True),
+        "N": lambda: controller.review(True) if controller.queue is None else controller.go_on(),
         "B": controller.go_back,
         "Y": controller.accept,
         "Delete": controller.delete,

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QButtonGroup, QGridLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QButtonGroup, QGridLayout, QPushButton, QVBoxLayout, QWidget
 
 from napari_nucleus.edits import annotations
 from napari_nucleus.widgets.correct.class_list import ClassList
@@ -13,6 +13,7 @@ from napari_nucleus.widgets.correct.review_panel import ReviewPanel
 from napari_nucleus.widgets.correct.sam_panel import SamPanel
 from napari_nucleus.widgets.correct.tools import Tool
 from napari_nucleus.widgets.correct.workspace import Workspace
+from napari_nucleus.widgets.shared.steady_label import SteadyLabel
 
 _ZOOM = 1.5
 
@@ -24,7 +25,7 @@ class CorrectingPanel(QWidget):
         super().__init__()
         self._workspace: Workspace | None = None
         self.tools = ToolButtons()
-        self.hint = QLabel()
+        self.hint = SteadyLabel(lines=2)
         self.sam = SamPanel()
         self.types = ClassList()
         self.review = ReviewPanel()
@@ -37,6 +38,9 @@ class CorrectingPanel(QWidget):
         self.zoom_in_button = QPushButton("Zoom in")
         self.zoom_out_button = QPushButton("Zoom out")
         self.keys_button = QPushButton("Keys…")
+        self.zoom_in_button.setToolTip("Zoom in (=)")
+        self.zoom_out_button.setToolTip("Zoom out (-)")
+        self.keys_button.setToolTip("Show all keys")
         self.keys = KeysDialog(self)
         self._lay_out()
         self._connect()
@@ -47,6 +51,7 @@ class CorrectingPanel(QWidget):
         if workspace is not None:
             self.setEnabled(not workspace.controller.session.read_only)
             self.region_button.setVisible(not workspace.controller.layers.all_there)
+            workspace.controller.review_count = self.review.count.value()
             workspace.controller.changed.append(self._show)
             self._show()
 
@@ -84,6 +89,7 @@ class CorrectingPanel(QWidget):
                 self._calling(lambda one, *values, call=operation: one.apply(call, *values))
             )
         self.review.switched.connect(self._calling(Controller.review))
+        self.review.count.valueChanged.connect(self._set_review_count)
         for button, action in (
             (self.review.back_button, Controller.go_back),
             (self.review.next_button, Controller.go_on),
@@ -107,15 +113,18 @@ class CorrectingPanel(QWidget):
 
         return slot
 
+    def _set_review_count(self, count: int) -> None:
+        if self._workspace is not None:
+            self._workspace.controller.review_count = count
+
     def _zoom(self, factor: float) -> None:
         if self._workspace is not None:
             self._workspace.viewport.zoom_by(factor)
 
     def _lay_out(self) -> None:
-        self.hint.setWordWrap(True)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
-        rows = (self.tools, self.hint, self.sam, self.types, self.review)
+        rows = (self.tools, self.hint, self.types, self.review)
         for widget in (*rows, self.region_button, self.mark_button):
             column.addWidget(widget)
         grid = QGridLayout()
@@ -124,6 +133,8 @@ class CorrectingPanel(QWidget):
         for position, button in enumerate(buttons):
             grid.addWidget(button, 0, position)
         column.addLayout(grid)
+        # Last, so that nothing moves when the tool that needs it is taken.
+        column.addWidget(self.sam)
         for button in (self.region_button, self.mark_button, *buttons):
             button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
 
@@ -141,6 +152,8 @@ class ToolButtons(QWidget):
         super().__init__()
         self.undo_button = QPushButton("Undo")
         self.redo_button = QPushButton("Redo")
+        self.undo_button.setToolTip("Nothing to undo")
+        self.redo_button.setToolTip("Nothing to redo")
         self.buttons: Mapping[Tool, QPushButton] = {tool: _button(tool) for tool in Tool}
         group = QButtonGroup(self)
         grid = QGridLayout(self)

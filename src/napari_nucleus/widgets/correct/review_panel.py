@@ -2,11 +2,10 @@
 
 import pandas as pd
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QGridLayout, QLabel, QPushButton, QWidget
+from qtpy.QtWidgets import QGridLayout, QPushButton, QSpinBox, QWidget
 
-from napari_nucleus.widgets.correct.review_queue import ReviewQueue
-
-_LINES = 3
+from napari_nucleus.widgets.correct.review_queue import REVIEWED, ReviewQueue
+from napari_nucleus.widgets.shared.steady_label import SteadyLabel
 
 
 class ReviewPanel(QWidget):
@@ -23,21 +22,25 @@ class ReviewPanel(QWidget):
             "Go through the nuclei that the network is least certain of (N)"
         )
         self.toggle_button.clicked.connect(self.switched.emit)
-        self.text = QLabel()
-        self.text.setWordWrap(True)
-        # As many lines as it ever has: the buttons below stay under the mouse.
-        self.text.setFixedHeight(_LINES * self.text.fontMetrics().lineSpacing())
-        self.text.setAlignment(Qt.AlignmentFlag.AlignTop)
+        self.count = QSpinBox()
+        self.count.setRange(1, 100_000)
+        self.count.setValue(REVIEWED)
+        self.count.setToolTip("How many nuclei to review, the most uncertain first")
+        self.text = SteadyLabel(lines=3)
         self.back_button = QPushButton("Back  B")
         self.next_button = QPushButton("Skip  N")
         self.accept_button = QPushButton("Accept  Y")
         self.delete_button = QPushButton("Delete")
+        self.back_button.setToolTip("Go back to the nucleus before (B)")
+        self.next_button.setToolTip("Leave this nucleus as it is and go on (N)")
+        self.accept_button.setToolTip("Accept this nucleus and go on (Y)")
         self.delete_button.setToolTip("Delete this nucleus and go on (Delete or Backspace)")
         self._steps = (self.back_button, self.next_button, self.accept_button, self.delete_button)
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setSpacing(4)
-        grid.addWidget(self.toggle_button, 0, 0, 1, 4)
+        grid.addWidget(self.toggle_button, 0, 0, 1, 3)
+        grid.addWidget(self.count, 0, 3)
         grid.addWidget(self.text, 1, 0, 1, 4)
         for column, button in enumerate(self._steps):
             grid.addWidget(button, 2, column)
@@ -55,6 +58,7 @@ class ReviewPanel(QWidget):
             The nucleus under review, None where there is none any more.
         """
         self.toggle_button.setChecked(queue is not None)
+        self.count.setEnabled(queue is None)
         for widget in (self.text, *self._steps):
             widget.setVisible(queue is not None)
         if queue is None:
@@ -64,7 +68,8 @@ class ReviewPanel(QWidget):
             button.setEnabled(current is not None)
         self.back_button.setEnabled(queue.position > 0)
         if current is None:
-            self.text.setText(f"All {len(queue):,} nuclei are reviewed.")
+            done = f"All {len(queue):,} nuclei are reviewed. Press N for the next ones."
+            self.text.setText(done if len(queue) else "No uncertain nuclei are left.")
             return
         type_name = "deleted" if row is None else str(row["type"]).replace("_", " ")
         self.text.setText(

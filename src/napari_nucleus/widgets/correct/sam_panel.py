@@ -42,6 +42,8 @@ class SamPanel(QWidget):
         self.text.setWordWrap(True)
         self.fetch_button = QPushButton("Download MobileSAM…")
         self.file_button = QPushButton("From file…")
+        self.fetch_button.setToolTip("Download the weights of MobileSAM, once; you are asked first")
+        self.file_button.setToolTip("Use weights of MobileSAM from a file")
         self.progress = QProgressBar()
         self.progress.hide()
         self._fetching = False

@@ -15,7 +15,6 @@ from qtpy.QtWidgets import (
     QLabel,
     QPushButton,
     QVBoxLayout,
-    QWidget,
 )
 
 from napari_nucleus.edits.session import EditSession
@@ -27,14 +26,15 @@ from napari_nucleus.widgets.correct.open_session import ImageMoved, image_of, op
 from napari_nucleus.widgets.correct.panel import CorrectingPanel
 from napari_nucleus.widgets.correct.workspace import Workspace
 from napari_nucleus.widgets.shared.background import Failure, in_background
-from napari_nucleus.widgets.shared.choices import WIDTH, ResultChoice
+from napari_nucleus.widgets.shared.choices import ResultChoice
+from napari_nucleus.widgets.shared.dock import Dock
 from napari_nucleus.widgets.shared.layers import image_layer, labels_of, placement_of, result_of
 from napari_nucleus.widgets.shared.regions import shape_region, visible_region
 
 _WHERE = {"Visible area": visible_region, "Inside a drawn shape": shape_region}
 
 
-class CorrectWidget(QWidget):
+class CorrectWidget(Dock):
     """Corrects shapes and classes of the nuclei of a result.
 
     Parameters
@@ -49,7 +49,7 @@ class CorrectWidget(QWidget):
     """It is saved, and its layers show it."""
 
     def __init__(self, napari_viewer: Viewer) -> None:
-        super().__init__()
+        super().__init__("Correct nuclei")
         self._viewer = napari_viewer
         self._workspace: Workspace | None = None
         self._adder: NucleusAdder | None = None
@@ -57,7 +57,9 @@ class CorrectWidget(QWidget):
         self.results = ResultChoice(napari_viewer.layers)
         self.where = QComboBox()
         self.where.addItems(list(_WHERE))
+        self.where.setToolTip("Region of a large slide to correct first")
         self.start_button = QPushButton("Start correcting")
+        self.start_button.setToolTip("Correct the result, or finish; every edit is saved at once")
         self.panel = CorrectingPanel()
         self.status = QLabel()
         self._lay_out()
@@ -229,10 +231,9 @@ class CorrectWidget(QWidget):
         self.status.setWordWrap(True)
         self.status.setStyleSheet("font-weight: bold")
         self.start_button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-        column = QVBoxLayout(self)
+        column = QVBoxLayout(self.content)
         column.addLayout(self._form)
         column.addWidget(self.start_button)
         column.addWidget(self.panel)
-        column.addWidget(self.status)
         column.addStretch()
-        self.setMinimumWidth(WIDTH)
+        self.footer.insertWidget(0, self.status, 1)

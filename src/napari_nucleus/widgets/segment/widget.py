@@ -23,8 +23,9 @@ from qtpy.QtWidgets import (
 from napari_nucleus.errors import UserError
 from napari_nucleus.widgets.segment.job import Segmentation, SegmentJob
 from napari_nucleus.widgets.shared.background import Cancelled, Failure, Job, start_job
-from napari_nucleus.widgets.shared.choices import WIDTH, ImageChoice, ModelChoice, MppField
+from napari_nucleus.widgets.shared.choices import ImageChoice, ModelChoice, MppField
 from napari_nucleus.widgets.shared.device_choice import DeviceChoice
+from napari_nucleus.widgets.shared.dock import Dock
 from napari_nucleus.widgets.shared.layer_slide import layer_mpp, layer_slide
 from napari_nucleus.widgets.shared.layers import labels_of, placement_of, result_of, show_steps
 from napari_nucleus.widgets.shared.regions import shape_outline, shape_region, visible_region
@@ -43,7 +44,7 @@ _WHERE = {
 }
 
 
-class SegmentWidget(QWidget):
+class SegmentWidget(Dock):
     """Segments the nuclei of an image layer and shows them as two label layers.
 
     Parameters
@@ -56,7 +57,7 @@ class SegmentWidget(QWidget):
     """The segmentation has ended: its layers are shown, or it was cancelled, or it failed."""
 
     def __init__(self, napari_viewer: ViewerModel) -> None:
-        super().__init__()
+        super().__init__("Segment nuclei")
         self._viewer = napari_viewer
         self._image: Image | None = None  # chosen in the form
         self._segmented: Image | None = None  # being segmented
@@ -69,6 +70,9 @@ class SegmentWidget(QWidget):
         self.device = DeviceChoice()
         self.segment_button = QPushButton("Segment")
         self.cancel_button = QPushButton("Cancel")
+        self.where.setToolTip("Part of the image to segment")
+        self.segment_button.setToolTip("Find, outline and classify the nuclei")
+        self.cancel_button.setToolTip("Stop, and leave everything as it was")
         self.progress = QProgressBar()
         self.status = QLabel()
         self.result = ResultView(napari_viewer)
@@ -225,6 +229,7 @@ class SegmentWidget(QWidget):
         rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         rows.addRow("Image", self.layer)
         rows.addRow("Model", self.model)
+        rows.addRow("", self.model.summary)
         rows.addRow("µm/px", self.mpp)
         rows.addRow("Where", self.where)
         rows.addRow("Device", self.device)
@@ -232,11 +237,10 @@ class SegmentWidget(QWidget):
         buttons.addWidget(self.segment_button)
         buttons.addWidget(self.cancel_button)
         self.status.setWordWrap(True)
-        column = QVBoxLayout(self)
+        column = QVBoxLayout(self.content)
         column.addWidget(self._form)
         column.addLayout(buttons)
         column.addWidget(self.progress)
         column.addWidget(self.status)
         column.addWidget(self.result)
         column.addStretch()
-        self.setMinimumWidth(WIDTH)

@@ -9,14 +9,15 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QFileDialog
 
 from napari_nucleus.errors import UserError
+from napari_nucleus.weights.description import description, summary
 from napari_nucleus.weights.sam import missing_sam
 from napari_nucleus.weights.store import DEFAULT_MODEL, find_checkpoint, list_checkpoints, read_card
 from napari_nucleus.widgets.shared.layers import result_of
-
-WIDTH = 310
-"""Smallest width of a dock widget in pixels that does not cut off its title."""
+from napari_nucleus.widgets.shared.steady_label import SteadyLabel
 
 _FROM_FILE = "From file…"
+
+_SUMMARY = Qt.ItemDataRole.UserRole + 1
 
 
 def shrinkable(choice: QComboBox) -> QComboBox:
@@ -53,6 +54,7 @@ class ImageChoice(QComboBox):
     def __init__(self, layers: Iterable[Layer]) -> None:
         super().__init__()
         self._images: list[Image] = []
+        self.setToolTip("Image to segment")
         shrinkable(self)
         self.update_choices(layers)
 
@@ -88,6 +90,7 @@ class ResultChoice(QComboBox):
         self._nuclei: list[Labels] = []
         shrinkable(self)
         self.setPlaceholderText("Segment or open a result")
+        self.setToolTip("Result to correct; drop a result folder on napari to list it")
         self.update_choices(layers)
 
     @property
@@ -118,17 +121,26 @@ class ResultChoice(QComboBox):
 
 
 class ModelChoice(QComboBox):
-    """Models by name, those that ship and the user's own, or from a file."""
+    """Models by name, those that ship and the user's own, or from a file.
+
+    Attributes
+    ----------
+    summary : SteadyLabel
+        What the chosen model can do, for the row below.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         shrinkable(self)
+        self.summary = SteadyLabel(lines=2)
         self.setPlaceholderText("Choose a model")
         self.insertSeparator(0)
         self.addItem(_FROM_FILE)
         self.update_choices()
         self.setCurrentIndex(max(self.findText(DEFAULT_MODEL), 0) if list_checkpoints() else -1)
         self._chosen = self.currentIndex()
+        self._show_summary()
+        self.currentIndexChanged.connect(self._show_summary)
         self.activated.connect(self._on_activated)
 
     @property
@@ -170,7 +182,15 @@ class ModelChoice(QComboBox):
     def _insert(self, text: str, checkpoint: str, path: Path) -> None:
         position = max(self.count() - 2, 0)
         self.insertItem(position, text, checkpoint)
-        self.setItemData(position, _description(path), Qt.ItemDataRole.ToolTipRole)
+        line, tip = _about(path)
+        self.setItemData(position, tip, Qt.ItemDataRole.ToolTipRole)
+        self.setItemData(position, line, _SUMMARY)
+
+    def _show_summary(self) -> None:
+        tip = self.currentData(Qt.ItemDataRole.ToolTipRole) or "Model that finds the nuclei"
+        self.summary.setText(self.currentData(_SUMMARY) or "")
+        for widget in (self, self.summary):
+            widget.setToolTip(tip)
 
     def _on_activated(self, index: int) -> None:
         if self.itemText(index) != _FROM_FILE:
@@ -185,11 +205,13 @@ class ModelChoice(QComboBox):
                 show_error(str(error))
 
 
-def _description(checkpoint: Path) -> str:
-    """Return the path of a checkpoint, and how to get the SAM weights that it needs, if missing."""
+def _about(checkpoint: Path) -> tuple[str, str]:
+    """Return what a checkpoint can do, in a line and at length, and what is wrong with it."""
     try:
-        sam = read_card(checkpoint)["options"].get("sam")
+        about = read_card(checkpoint)
     except UserError as error:
-        return f"{checkpoint}\n{error}"
+        return str(error), f"{checkpoint}\n{error}"
+    sam = about["options"].get("sam")
     missing = missing_sam(**sam) if sam else None
-    return f"{checkpoint}\n{missing}" if missing else str(checkpoint)
+    lines = [missing, description(about), f"File: {checkpoint}"]
+    return summary(about), "\n".join(filter(None, lines))

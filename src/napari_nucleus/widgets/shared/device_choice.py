@@ -16,6 +16,7 @@ class DeviceChoice(QComboBox):
     def __init__(self) -> None:
         super().__init__()
         self.addItem("Automatic", None)
+        self.setToolTip("Processor that runs the network; automatic takes a GPU if there is one")
         in_background(devices, then=self._on_devices)
 
     @property

@@ -37,6 +37,8 @@ class ResultView(QWidget):
         self.folder = QLabel()
         self.csv_button = QPushButton("Save CSV…")
         self.table_button = QPushButton("Show table")
+        self.csv_button.setToolTip("Save the table of nuclei as CSV")
+        self.table_button.setToolTip("Show the table of nuclei below the image")
         self.csv_button.clicked.connect(self._choose_csv)
         self.table_button.clicked.connect(self.show_table)
         self.folder.setOpenExternalLinks(True)

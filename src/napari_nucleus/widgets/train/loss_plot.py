@@ -11,10 +11,10 @@ from napari.utils.theme import get_theme
 
 from napari_nucleus.training.curves import draw_losses, draw_scores, read_log
 
-_SIZE = (3.0, 4.0)
+_SIZE = (3.0, 2.4)
 """Width and height in inches of 100 pixels."""
 
-_MARGINS = {"left": 0.15, "right": 0.97, "bottom": 0.09, "top": 0.94, "hspace": 0.25}
+_MARGINS = {"left": 0.15, "right": 0.97, "bottom": 0.13, "top": 0.98, "hspace": 0.15}
 """Of the axes in the figure; a layout by matplotlib takes twice as long, with the window halted."""
 
 

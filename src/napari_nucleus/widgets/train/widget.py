@@ -14,18 +14,19 @@ from qtpy.QtWidgets import (
     QLabel,
     QProgressBar,
     QPushButton,
-    QScrollArea,
+    QToolButton,
     QVBoxLayout,
     QWidget,
 )
 
 from napari_nucleus.errors import UserError
 from napari_nucleus.results import open_result
-from napari_nucleus.retraining import interrupted_run, new_run, read_job
+from napari_nucleus.retraining import Retraining, interrupted_run, new_run, read_job
+from napari_nucleus.retraining.verdict import verdict
 from napari_nucleus.slides import Slide
 from napari_nucleus.weights.store import list_checkpoints
 from napari_nucleus.widgets.shared.background import Cancelled, Failure, Job, start_job
-from napari_nucleus.widgets.shared.choices import WIDTH
+from napari_nucleus.widgets.shared.dock import Dock
 from napari_nucleus.widgets.shared.layer_slide import layer_slide
 from napari_nucleus.widgets.shared.layers import result_of
 from napari_nucleus.widgets.train.form import TrainingForm
@@ -43,7 +44,7 @@ _GRACE = 1.0
 """Seconds for a step to complete after cancelling, so that nothing of it is lost."""
 
 
-class TrainWidget(QWidget):
+class TrainWidget(Dock):
     """Fine-tunes a model on reviewed regions and shows its progress.
 
     Parameters
@@ -56,17 +57,19 @@ class TrainWidget(QWidget):
     """The training has ended: a model was trained, or it was cancelled, or it failed."""
 
     def __init__(self, napari_viewer: Viewer) -> None:
-        super().__init__()
+        super().__init__("Train model")
         self._viewer = napari_viewer
         self._reviewed = Reviewed()
         self._training: TrainJob | None = None  # under way, or the latest
         self._job: Job | None = None
         self._before: dict[str, float] = {}
         self.form = TrainingForm()
+        self.settings_button = QToolButton()
         self.train_button = QPushButton("Train")
         self.pause_button = QPushButton("Pause")
         self.cancel_button = QPushButton("Cancel")
         self.resume_button = QPushButton("Resume interrupted run")
+        self.resume_button.setToolTip("Continue the latest run that did not end")
         self.progress = QProgressBar()
         self.status = QLabel()
         self.plot = LossPlot(napari_viewer.theme)
@@ -75,6 +78,7 @@ class TrainWidget(QWidget):
         self._lay_out()
         self._show_state()
         self.offer_results()
+        self.settings_button.toggled.connect(self._show_form)
         self.train_button.clicked.connect(self.train)
         self.resume_button.clicked.connect(self.resume)
         self.pause_button.clicked.connect(self.pause)
@@ -135,6 +139,8 @@ class TrainWidget(QWidget):
         except UserError as error:
             self._show_problem(str(error))
             return
+        if path is None:
+            return
         self.form.model.choose(path.stem)
         self.status.setText(f"{path.stem} was added to the list of models.")
 
@@ -170,9 +176,9 @@ class TrainWidget(QWidget):
         # Torch makes a million objects. To look through them for garbage would halt the window for
         # half a second during the work.
         gc.freeze()
-        self.new_model.show_model(None, "")
-        self.prediction.hide()
-        self.plot.hide()
+        for part in (self.new_model, self.prediction, self.plot):
+            part.hide()
+        self.settings_button.setChecked(False)
         self.progress.setRange(0, 0)
         self.status.setText("Reading training data…")
         self._job = start_job(training.steps, self._on_update, self._on_end, grace=_GRACE)
@@ -186,6 +192,8 @@ class TrainWidget(QWidget):
             picture = update.picture
             self.prediction.show()
             self.prediction.show_nuclei(picture.image, picture.true, picture.predicted)
+        if update.scores is not None:
+            self.prediction.show_scores(self._before, update.scores)
         if step is None:
             self.status.setText("Evaluating…" if self.progress.maximum() else "Starting training…")
             return
@@ -205,14 +213,23 @@ class TrainWidget(QWidget):
         self._job = None
         try:
             if isinstance(outcome, Failure):
+                self.settings_button.setChecked(True)
                 self._show_failure(outcome.error)
             else:
-                name = _free_name(self._training.retraining.model)
-                self.new_model.show_model(outcome.retrained, name)
-                self.status.setText(_summary(outcome))
+                self._show_outcome(outcome, self._training.retraining)
         finally:
             self._show_state()
             self.finished.emit()
+
+    def _show_outcome(self, outcome: Training, job: Retraining) -> None:
+        made = outcome.retrained
+        found = verdict(made.before, made.after, job.train)
+        self.prediction.show_scores(made.before, made.after, made.agreement)
+        self.new_model.show_model(made, _free_name(job.model), found.lower)
+        if outcome.cancelled:
+            self.status.setText("Cancelled. The best model so far was kept.")
+            return
+        self.status.setText(f"Training finished. {found}")
 
     def _show_failure(self, error: Exception) -> None:
         if isinstance(error, UserError):
@@ -220,7 +237,8 @@ class TrainWidget(QWidget):
         elif isinstance(error, Cancelled):
             self.status.setText("Cancelled before there was a new model.")
         else:
-            self.status.setText("Training failed.")
+            reason = str(error).strip().split("\n")[0] or type(error).__name__
+            self.status.setText(f"Training failed: {reason}")
             raise error  # napari shows it with its traceback
 
     def _show_problem(self, problem: str) -> None:
@@ -244,13 +262,27 @@ class TrainWidget(QWidget):
                 "Starting a new training discards this run."
             )
 
+    def _show_form(self, shown: bool) -> None:
+        self.form.setVisible(shown)
+        arrow = Qt.ArrowType.DownArrow if shown else Qt.ArrowType.RightArrow
+        self.settings_button.setArrowType(arrow)
+
     def _lay_out(self) -> None:
+        self.settings_button.setText("Settings")
+        self.settings_button.setToolTip("Show or hide the settings")
+        self.settings_button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        self.settings_button.setCheckable(True)
+        self.settings_button.setChecked(True)
+        self._show_form(True)
+        self.train_button.setToolTip("Start a new training")
+        self.pause_button.setToolTip("Pause after the present step, or continue")
+        self.cancel_button.setToolTip("Stop; the best model so far is kept")
         buttons = QHBoxLayout()
         for button in (self.train_button, self.pause_button, self.cancel_button):
             buttons.addWidget(button)
         self.status.setWordWrap(True)
-        inner = QWidget()
-        column = QVBoxLayout(inner)
+        column = QVBoxLayout(self.content)
+        column.addWidget(self.settings_button)
         column.addWidget(self.form)
         column.addLayout(buttons)
         parts: list[QWidget] = [self.resume_button, self.progress, self.status, self.new_model]
@@ -260,23 +292,6 @@ class TrainWidget(QWidget):
         self.prediction.hide()
         self.plot.hide()
         column.addStretch()
-        scroll = QScrollArea()
-        scroll.setWidget(inner)
-        scroll.setWidgetResizable(True)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setFrameShape(QScrollArea.Shape.NoFrame)
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(scroll)
-        self.setMinimumWidth(WIDTH)
-
-
-def _summary(training: Training) -> str:
-    if training.cancelled:
-        return "Cancelled. The best model so far was kept."
-    before, after = training.retrained.before["pq"], training.retrained.after["pq"]
-    scores = f"Training finished. PQ on the validation regions: {before:.3f} → {after:.3f}."
-    return scores if after > before else f"{scores} No improvement: review more regions."
 
 
 def _duration(seconds: float) -> str:
