@@ -192,6 +192,16 @@ def test_geojson_leaves_out_what_is_no_number(
     assert list(measured) == list(measurement_columns(0.25))
 
 
+def test_csv_with_names_of_regions(tmp_path: Path, labels: np.ndarray) -> None:
+    result = make_result(tmp_path, labels, np.zeros((*SHAPE, 3), np.uint8))
+    result.run["options"]["regions"] = {"=Östlich": []}
+    table = result.table().assign(region="=Östlich")
+    table.to_parquet(result.path / "nuclei.parquet")
+    export.write_csv(result, tmp_path / "tissue.csv")
+    assert (tmp_path / "tissue.csv").read_bytes().startswith(b"\xef\xbb\xbf")
+    assert set(pd.read_csv(tmp_path / "tissue.csv")["region"]) == {"'=Östlich"}
+
+
 def test_no_nuclei(tmp_path: Path) -> None:
     image = np.full((9, 9, 3), 200, np.uint8)
     Image.fromarray(image).save(tmp_path / "tissue.png")

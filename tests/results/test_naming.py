@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,27 @@ def test_another_image_of_the_same_stem(slide: Slide, out: Path, tmp_path: Path)
         place = choose(out, twin)
         assert names(place) == ("slide-2.nucleus", "slide-2.csv")
         assert place.reason == "slide.nucleus is of another image"
+
+
+def test_a_copy_of_the_image_stands_beside(slide: Slide, out: Path, tmp_path: Path) -> None:
+    write(choose(out, slide), slide)
+    copy = make_slide(tmp_path / "b" / "slide.png")
+    assert copy.digest() == slide.digest()
+    assert choose(out, copy).reason == "slide.nucleus is of a copy of the image"
+
+
+def test_another_image_in_the_same_file(slide: Slide, out: Path, tmp_path: Path) -> None:
+    write(choose(out, slide), slide)
+    changed = make_slide(tmp_path / "slide.png", 90)
+    assert choose(out, changed).reason == "slide.nucleus is of another image"
+
+
+def test_the_same_again_in_a_copy_of_the_project(tmp_path: Path) -> None:
+    slide = make_slide(tmp_path / "one" / "slide.png")
+    write(choose(tmp_path / "one" / "out", slide), slide)
+    shutil.copytree(tmp_path / "one", tmp_path / "two")
+    copy = open_slide(tmp_path / "two" / "slide.png", 0.25)
+    assert choose(tmp_path / "two" / "out", copy).reason == "replaces the same segmentation"
 
 
 def test_the_same_image_after_its_move(slide: Slide, out: Path, tmp_path: Path) -> None:

@@ -146,6 +146,7 @@ def test_no_nuclei(path: Path) -> None:
     table = result.table()
     assert len(table) == 0
     assert "area_px2" in table
+    pd.testing.assert_frame_equal(pd.concat(result.tables()), table)
     assert result.run["counts"] == {"nuclei": 0, "inflammatory": 0, "other": 0}
     assert not result.labels[0].any().compute()
 

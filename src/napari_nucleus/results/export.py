@@ -34,9 +34,9 @@ def write_csv(result: Result, path: str | PathLike[str]) -> None:
     """Write the table of nuclei as CSV: one row per nucleus, units in the column names.
 
     Positions are in level-0 pixels, rounded to 2 decimals; probability and measurements to 4
-    significant digits. UTF-8, with a byte-order mark only if the name of a type is not ASCII: Excel
-    needs it then, and some programs cannot read it. A type whose name begins like a formula, such
-    as ``=1+1``, has an apostrophe before it.
+    significant digits. UTF-8, with a byte-order mark only if the name of a type or region is not
+    ASCII: Excel needs it then, and some programs cannot read it. A name that begins like a formula,
+    such as ``=1+1``, has an apostrophe before it.
 
     Parameters
     ----------
@@ -52,7 +52,8 @@ def write_csv(result: Result, path: str | PathLike[str]) -> None:
         result is damaged.
     """
     with writing(result, path) as part, part.open("wb") as file:
-        if not "".join(result.types).isascii():
+        names = [*result.types, *(result.run["options"].get("regions") or ())]
+        if not "".join(names).isascii():
             file.write("\ufeff".encode())
         # What is rounded in single precision would be written with all its wrong digits.
         schema = pa.schema(
@@ -214,6 +215,7 @@ def _rounded(table: pd.DataFrame, result: Result) -> pd.DataFrame:
     measures = ["type_prob", *measurement_columns(result.mpp)]
     return table.assign(
         type=table["type"].map(escape_formula),
+        region=table["region"].map(escape_formula),
         **table[positions].round(2),
         **_significant(table[measures]),
     )

@@ -20,7 +20,7 @@ from napari_nucleus.results.journal.lock import is_locked
 from napari_nucleus.results.outputs import enclosing_result
 from napari_nucleus.results.reader import Result, open_result
 from napari_nucleus.results.schema import Run
-from napari_nucleus.results.swap import is_corrected, is_same_image, put_back
+from napari_nucleus.results.swap import is_corrected, put_back
 from napari_nucleus.slides import Slide
 
 
@@ -63,9 +63,9 @@ def choose_destination(
 ) -> Destination:
     """Return where a result goes: ``<stem>.nucleus``, or the first number that is free.
 
-    A result is replaced only by the same again: it was not corrected, and is of the same image, by
-    the same model at the same µm/px with the same options. The table beside a result is replaced
-    only with it, and if it is as it was written.
+    A result is replaced only by the same again: it was not corrected, and is of the same file with
+    the same content, by the same model at the same µm/px with the same options. The table beside a
+    result is replaced only with it, and if it is as it was written.
 
     Parameters
     ----------
@@ -151,13 +151,11 @@ class _Wanted:
     def _difference(self, earlier: Result) -> str:
         """Return how a result differs from what the new one replaces."""
         run = earlier.run
-        source = {
-            "path": self.slide.path and str(self.slide.path.resolve()),
-            "sha256": self.slide.digest(),
-        }
         chosen = {key: run["options"].get(key) for key in ("region", "regions", "outline")}
-        if not is_same_image(run["source"], source):
+        if run["source"]["sha256"] != self.slide.digest():
             return "is of another image"
+        if not self._is_source_of(earlier):
+            return "is of a copy of the image"
         if is_corrected(earlier.path):
             return "has corrections"
         if is_locked(earlier.path):
@@ -169,6 +167,14 @@ class _Wanted:
         if _plain(chosen) != self.options:
             return f"is of another region ({_where(run['options'])})"
         return ""
+
+    def _is_source_of(self, earlier: Result) -> bool:
+        """Tell whether the image is the file that a result was made from, which may have moved."""
+        source, path = earlier.run["source"]["path"], self.slide.path
+        if source is None or path is None:
+            return source == path
+        known = earlier.image_paths()
+        return Path(source) not in known or any(path.samefile(place) for place in known)
 
 
 def _plain(options: Mapping[str, Any]) -> dict[str, Any]:

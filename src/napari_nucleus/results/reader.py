@@ -9,6 +9,7 @@ The corrected state is read, whether or not the table has been saved since.
 """
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -137,7 +138,7 @@ class Result:
         Yields
         ------
         DataFrame
-            As `table` returns it.
+            As `table` returns it; one without rows if there are no nuclei.
 
         Raises
         ------
@@ -145,9 +146,10 @@ class Result:
             If the table is damaged.
         """
         with _read_errors(self.path):
-            if has_edits(self.path):
-                batches = self._nuclei().to_batches(rows)
-                yield from (batch.to_pandas() for batch in batches)
+            if has_edits(self.path) or not self.run["counts"]["nuclei"]:
+                table = self._nuclei()
+                for start in range(0, max(len(table), 1), rows):
+                    yield table.slice(start, rows).to_pandas()
                 return
             with (self.path / "nuclei.parquet").open("rb") as file:
                 for batch in pq.ParquetFile(file).iter_batches(rows):
@@ -244,7 +246,7 @@ def open_result(path: str | PathLike[str]) -> Result:
     """
     path = Path(path)
     put_back(path)
-    if not (path / "run.json").is_file():
+    if not os.path.isfile(path / "run.json"):  # False without permission, too
         raise UserError(f"{path} is not a result folder: segment an image to make one.")
     with _read_errors(path):
         run = json.loads((path / "run.json").read_text(encoding="utf-8"))

@@ -5,10 +5,9 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -39,8 +38,8 @@ class Swap:
     ----------
     path : Path
         The result folder.
-    source : mapping of str to Any
-        `path` and `sha256` of the image.
+    sha256 : str
+        Hash of the image.
 
     Raises
     ------
@@ -48,9 +47,9 @@ class Swap:
         If another run writes to `path`, it must not be replaced, or cannot be written.
     """
 
-    def __init__(self, path: Path, source: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path, sha256: str) -> None:
         self._path = path
-        self._source = source
+        self._sha256 = sha256
         self.target = _target(path)
         token = secrets.token_hex(4)
         self.part = self.target.with_name(f"{self.target.name}.{token}.part")
@@ -119,7 +118,7 @@ class Swap:
             )
         with suppress(OSError, ValueError, KeyError, TypeError):  # damaged: nothing to be lost
             run = json.loads((self.target / "run.json").read_text(encoding="utf-8"))
-            if not is_same_image(run["source"], self._source):
+            if run["source"]["sha256"] != self._sha256:
                 raise UserError(
                     f"{self._path} is the result of another image: choose another folder, or "
                     "delete this one first."
@@ -140,7 +139,7 @@ def put_back(path: Path) -> None:
         If it cannot be moved.
     """
     target = Path(os.path.realpath(path))
-    if target.exists() or _earlier(target) is None:
+    if os.path.exists(target) or _earlier(target) is None:
         return
     with write_errors(path):
         lock = _try_lock(target)
@@ -149,18 +148,6 @@ def put_back(path: Path) -> None:
                 _put_back(target)
             finally:
                 _unlock(lock)
-
-
-def is_same_image(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Tell whether two sources are one image: the same content, or the same file.
-
-    Parameters
-    ----------
-    one, other : mapping of str to Any
-        With `path`, which may be None, and `sha256`.
-    """
-    same_file = one["path"] is not None and one["path"] == other["path"]
-    return bool(same_file or one["sha256"] == other["sha256"])
 
 
 def is_corrected(folder: Path) -> bool:
@@ -193,7 +180,7 @@ def is_result_only(folder: Path) -> bool:
 def _target(path: Path) -> Path:
     """Follow links, of which the last must lead somewhere."""
     target = Path(os.path.realpath(path))
-    if path.is_symlink() and not target.exists() and _earlier(target) is None:
+    if os.path.islink(path) and not os.path.exists(target) and _earlier(target) is None:
         raise UserError(
             f"{path} is a link to {target}, which is not there: connect the disk that it is on, "
             "or remove the link."
@@ -204,7 +191,7 @@ def _target(path: Path) -> Path:
 def _moved(target: Path, suffix: str) -> Iterator[Path]:
     """Yield what runs have left beside a result under names of their own."""
     pattern = re.compile(rf"{re.escape(target.name)}\.[0-9a-f]{{8}}\.{suffix}")
-    with suppress(FileNotFoundError, NotADirectoryError):
+    with suppress(OSError):  # no folder, or none that may be read
         yield from (one for one in target.parent.iterdir() if pattern.fullmatch(one.name))
 
 
