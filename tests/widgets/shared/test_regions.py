@@ -8,7 +8,7 @@ from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
 
 from napari_nucleus.errors import UserError
-from napari_nucleus.widgets.shared.regions import shape_outline, shape_region, visible_region
+from napari_nucleus.widgets.shared.regions import shape_region, shape_regions, visible_region
 
 PLACE = {"scale": (0.25, 0.25), "units": ("um", "um"), "translate": (30, -20)}
 
@@ -99,11 +99,11 @@ def test_outline_follows_the_shape() -> None:
     image = add_image(viewer)
     triangle = [[10, 20], [10, 120], [60, 20]]
     shapes = viewer.add_shapes([triangle], shape_type="polygon", **PLACE)
-    assert np.array(shape_outline(viewer, image)) == pytest.approx(np.fliplr(triangle))
+    assert np.array(shape_regions(viewer, image)["region 1"]) == pytest.approx(np.fliplr(triangle))
     box = np.array([[0, 0], [0, 80], [40, 80], [40, 0]])
     shapes.data = []
     shapes.add(box, shape_type="ellipse")
-    x, y = np.array(shape_outline(viewer, image)).T
+    x, y = np.array(shape_regions(viewer, image)["region 1"]).T
     assert ((x - 40) / 40) ** 2 + ((y - 20) / 20) ** 2 == pytest.approx(np.ones(len(x)))
 
 
@@ -113,3 +113,30 @@ def test_line_holds_nothing() -> None:
     viewer.add_shapes([[[10, 20], [60, 90]]], shape_type="line", **PLACE)
     with pytest.raises(UserError, match="is a line"):
         shape_region(viewer, image)
+
+
+def test_all_shapes_unless_some_are_selected() -> None:
+    viewer = ViewerModel()
+    image = add_image(viewer)
+    square = np.array([[10, 10], [10, 20], [20, 20], [20, 10]])
+    shapes = viewer.add_shapes([square, square + 100, square + 200], **PLACE)
+    regions = shape_regions(viewer, image)
+    assert list(regions) == ["region 1", "region 2", "region 3"]
+    for corners, right in zip(regions.values(), (0, 100, 200), strict=True):
+        assert np.array(corners) == pytest.approx(np.fliplr(square) + right)
+    shapes.selected_data = {2, 1}
+    assert list(shape_regions(viewer, image)) == ["region 2", "region 3"]
+    shapes.add([[10, 20], [60, 90]], shape_type="line")
+    shapes.selected_data = set()
+    with pytest.raises(UserError, match="is a line"):
+        shape_regions(viewer, image)
+
+
+def test_shapes_have_the_names_that_their_features_tell() -> None:
+    viewer = ViewerModel()
+    image = add_image(viewer)
+    square = np.array([[10, 10], [10, 20], [20, 20], [20, 10]])
+    features = {"area": [1, 2, 3, 4], "name": ["tumour", "", "tumour", "stroma"]}
+    viewer.add_shapes([square + 40 * n for n in range(4)], features=features, **PLACE)
+    names = ["tumour", "region 2", "tumour (2)", "stroma"]
+    assert list(shape_regions(viewer, image)) == names

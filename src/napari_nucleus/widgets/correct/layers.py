@@ -136,8 +136,7 @@ class EditingLayers:
         """Follow a correction, and redraw no more than that."""
         if changed.types:  # any number of nuclei have another name or colour
             self._load()
-            return
-        if len(changed.labels):
+        elif len(changed.labels):
             rows = self._session.rows(changed.labels)
             self._number(rows)
             self._rows.update(changed.labels, rows)

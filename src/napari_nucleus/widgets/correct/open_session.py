@@ -10,7 +10,7 @@ from napari_nucleus.errors import UserError
 from napari_nucleus.results import open_result
 from napari_nucleus.slides import Slide, open_slide
 from napari_nucleus.widgets.shared.layer_slide import layer_slide
-from napari_nucleus.widgets.shared.layers import result_of
+from napari_nucleus.widgets.shared.layers import results_of
 
 
 class ImageMoved(UserError):
@@ -39,7 +39,7 @@ def open_session(folder: Path, image: Image | Path | None) -> EditSession:
 
 def image_of(folder: Path, layers: Iterable[Layer]) -> Image | None:
     """Return the layer that shows the image of a result, None without one."""
-    images = (one for one in layers if isinstance(one, Image) and result_of(one) == folder)
+    images = (one for one in layers if isinstance(one, Image) and folder in results_of(one))
     return next(images, None)
 
 

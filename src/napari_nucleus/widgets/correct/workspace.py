@@ -18,6 +18,7 @@ from napari_nucleus.widgets.correct.overlay import Frames, Sketch
 from napari_nucleus.widgets.correct.viewport import Viewport
 from napari_nucleus.widgets.shared.background import Failure, in_background
 from napari_nucleus.widgets.shared.layers import journal_size, nuclei_layers, placement_of, renew
+from napari_nucleus.widgets.shared.shown_results import shown_results
 
 # Milliseconds in which the window draws.
 _DRAW_MS = 50
@@ -99,6 +100,8 @@ class Workspace:
         if nuclei.multiscale:
             for one in self._whole:
                 one.visible = False
+        if self._writable:
+            shown_results.editors[session.path] = self.controller
         self._connect()
         self._meet_others(nuclei, tell)
 
@@ -119,6 +122,8 @@ class Workspace:
         self.controller.take_in()
         edits = journal_size(session.path)  # while nobody else can add to it
         self.controller.close()
+        if self._writable:
+            del shown_results.editors[session.path]
         self._done = done
         nuclei, _ = self._whole
         if nuclei.multiscale:

@@ -1,29 +1,94 @@
 """The work behind the Segment button."""
 
-from collections.abc import Generator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Labels
 
-from napari_nucleus.errors import UserError
-from napari_nucleus.results import Result
+from napari_nucleus.edits.canvas import Canvas, Points
+from napari_nucleus.edits.fill import add_nuclei, segment_again
+from napari_nucleus.edits.session import EditSession
+from napari_nucleus.results import Result, open_result
+from napari_nucleus.results.journal.edit import Edit
 from napari_nucleus.results.naming import choose_destination, default_folder
 from napari_nucleus.slides import Slide
+from napari_nucleus.widgets.segment.target import Target, Way
 from napari_nucleus.widgets.shared.background import CancelToken, cancellable
 from napari_nucleus.widgets.shared.layers import nuclei_layers
+from napari_nucleus.widgets.shared.regions import Outline, Region
 
 if TYPE_CHECKING:
     from napari_nucleus.inference import Progress
+    from napari_nucleus.models import NucleusModel
 
 
 @dataclass(frozen=True)
 class Segmentation:
-    """A result and its layers (`nuclei_layers`)."""
+    """What a run has found.
+
+    Attributes
+    ----------
+    result : Result
+        The result that was made or changed.
+    layers : tuple of 2 Labels
+        Its layers (`nuclei_layers`).
+    found : int
+        Nuclei of the run.
+    seconds : float
+        How long it took.
+    """
 
     result: Result
     layers: tuple[Labels, Labels]
+    found: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Filled:
+    """Nuclei that went into an earlier result.
+
+    Attributes
+    ----------
+    segmentation : Segmentation
+        The result with its new layers, as it was before if the edit is still to be made.
+    edit : Edit or None
+        The edit, None where nothing changes.
+    number : int
+        Its number in the journal, 0 if it is still to be made, in the session that is open.
+    """
+
+    segmentation: Segmentation
+    edit: Edit | None
+    number: int
+
+
+class Handover:
+    """Lets a job wait until the window lends it the session in which a result is corrected.
+
+    Attributes
+    ----------
+    session : EditSession or None
+        The session, None where the job may open one.
+    """
+
+    def __init__(self) -> None:
+        self.session: EditSession | None = None
+        self._given = Event()
+
+    def give(self, session: EditSession | None) -> None:
+        """Lend the session, which nobody changes until the job ends."""
+        self.session = session
+        self._given.set()
+
+    def wait(self, token: CancelToken) -> None:
+        """Wait for it; raise `Cancelled` once the window is gone."""
+        while not self._given.wait(0.1):
+            token.check()
 
 
 @dataclass(frozen=True)
@@ -38,51 +103,101 @@ class SegmentJob:
         Position and scale of its layer (`placement_of`).
     model : str or Path
         Checkpoint.
-    region : tuple of int or None
-        ``(x, y, width, height)`` in level-0 pixels, None for the whole image.
-    outline : list of tuple of float or None
-        Corners (x, y) of a polygon in level-0 pixels that nuclei must lie in; None for no limit.
+    region : Region or None
+        ``(x, y, width, height)`` in level-0 pixels, None for the whole image or `regions`.
+    regions : dict of str to Outline or None
+        Polygons by name that nuclei must lie in, None for no limit.
     device : str or None
         None takes the GPU where there is one.
+    target : Target
+        Where the nuclei go.
+    handover : Handover
+        Asked for by yielding it, before an earlier result changes.
     """
 
     slide: Slide
     transform: Mapping[str, Any]
     model: str | Path
-    region: tuple[int, int, int, int] | None
-    outline: list[tuple[float, float]] | None
+    region: Region | None
+    regions: dict[str, Outline] | None
     device: str | None
+    target: Target
+    handover: Handover = field(default_factory=Handover)
 
-    def steps(self, token: CancelToken) -> Generator["Progress", None, Segmentation]:
+    def steps(
+        self, token: CancelToken
+    ) -> Generator["Progress | Handover", None, Segmentation | Filled]:
         """Segment; files are written from the first step on.
 
         Raises
         ------
         UserError
-            If weights or image cannot be read, the disk is full, or there are no nuclei.
+            If weights or image cannot be read, or the disk is full.
         """
-        from napari_nucleus.inference import segment_steps
         from napari_nucleus.models.checkpoints import load_checkpoint
 
         model = load_checkpoint(self.model)
         self.slide.digest()  # reads all of a large file, once
-        regions = {"region 1": self.outline} if self.outline else None
-        region = None if regions else self.region
-        place = choose_destination(
-            default_folder(self.slide),
-            self.slide,
-            model.sha256,
-            self.slide.mpp,
-            {"region": region, "regions": regions},
-        )
+        if self.target.way in (Way.ADD, Way.AGAIN):
+            assert self.target.folder is not None
+            return (yield from self._fill(self.target.folder, model, token))
         token.commit()
+        out = self.target.folder or self._destination(model.sha256)
+        return self._segmentation((yield from self._run(out, model, token)))
+
+    def _fill(
+        self, folder: Path, model: "NucleusModel", token: CancelToken
+    ) -> Generator["Progress | Handover", None, Filled]:
+        with TemporaryDirectory(prefix="napari-nucleus-", ignore_cleanup_errors=True) as temporary:
+            token.commit()
+            new = yield from self._run(Path(temporary) / folder.name, model, token)
+            yield self.handover
+            self.handover.wait(token)
+            operation = self._operation(new)
+            if (session := self.handover.session) is not None:
+                edit, number = operation(session), 0
+            else:
+                with EditSession(folder, self.slide) as session:
+                    edit = operation(session)
+                    session.apply(_made, edit)
+                    number = session.done[-1].number if edit is not None else 0
+            found = self._segmentation(open_result(folder), new.run)
+        return Filled(found, edit, number)
+
+    def _operation(self, new: Result) -> Callable[[EditSession], Edit | None]:
+        if self.target.way is Way.ADD:
+            return lambda session: add_nuclei(session.canvas, new)
+        return lambda session: segment_again(session.canvas, new, session.done, self._within())
+
+    def _within(self) -> list[Points] | None:
+        if self.regions is not None:
+            return list(self.regions.values())
+        if self.region is None:
+            return None
+        x, y, width, height = self.region
+        x0, y0, x1, y1 = x - 0.5, y - 0.5, x + width - 0.5, y + height - 0.5
+        return [[(x0, y0), (x1, y0), (x1, y1), (x0, y1)]]
+
+    def _run(
+        self, out: Path, model: "NucleusModel", token: CancelToken
+    ) -> Generator["Progress", None, Result]:
+        from napari_nucleus.inference import segment_steps
+
         steps = segment_steps(
-            self.slide, place.result, model, region=region, regions=regions, device=self.device
+            self.slide, out, model, region=self.region, regions=self.regions, device=self.device
         )
-        result = yield from cancellable(steps, token, _check_found)
-        return Segmentation(result, nuclei_layers(result, self.transform))
+        return (yield from cancellable(steps, token))
+
+    def _destination(self, model: str) -> Path:
+        options = {"region": self.region, "regions": self.regions}
+        folder = default_folder(self.slide)
+        return choose_destination(folder, self.slide, model, self.slide.mpp, options).result
+
+    def _segmentation(self, result: Result, run: Mapping[str, Any] | None = None) -> Segmentation:
+        run = result.run if run is None else run
+        layers = nuclei_layers(result, self.transform)
+        return Segmentation(result, layers, run["counts"]["nuclei"], run["seconds"]["total"])
 
 
-def _check_found(progress: "Progress") -> None:
-    if progress.done == progress.total and not progress.nuclei:
-        raise UserError("No nuclei found: check the µm/px, or choose another region or model.")
+def _made(canvas: Canvas, edit: Edit | None) -> Edit | None:
+    return edit

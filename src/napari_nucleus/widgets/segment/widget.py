@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.components import ViewerModel
-from napari.layers import Image
+from napari.layers import Image, Labels
 from napari.utils.notifications import show_error
 from qtpy.QtCore import QEvent, QTimer, Signal
 from qtpy.QtWidgets import (
@@ -21,15 +21,22 @@ from qtpy.QtWidgets import (
 )
 
 from napari_nucleus.errors import UserError
-from napari_nucleus.widgets.segment.job import Segmentation, SegmentJob
+from napari_nucleus.results.swap import is_corrected
+from napari_nucleus.widgets.segment import target as targets
+from napari_nucleus.widgets.segment.before_after import BeforeAfter, Comparison
+from napari_nucleus.widgets.segment.job import Filled, Handover, Segmentation, SegmentJob
+from napari_nucleus.widgets.segment.show import open_results, show_steps
+from napari_nucleus.widgets.segment.target import Target, TargetChoice, Way
 from napari_nucleus.widgets.shared.background import Cancelled, Failure, Job, start_job
 from napari_nucleus.widgets.shared.choices import ImageChoice, ModelChoice, MppField
 from napari_nucleus.widgets.shared.device_choice import DeviceChoice
 from napari_nucleus.widgets.shared.dock import Dock
+from napari_nucleus.widgets.shared.job_notice import JobNotice
 from napari_nucleus.widgets.shared.layer_slide import layer_mpp, layer_slide
-from napari_nucleus.widgets.shared.layers import labels_of, placement_of, result_of, show_steps
-from napari_nucleus.widgets.shared.regions import shape_outline, shape_region, visible_region
+from napari_nucleus.widgets.shared.layers import placement_of, result_of
+from napari_nucleus.widgets.shared.regions import shape_regions, visible_region
 from napari_nucleus.widgets.shared.result_view import ResultView
+from napari_nucleus.widgets.shared.shown_results import shown_results
 
 if TYPE_CHECKING:
     from napari_nucleus.inference import Progress
@@ -37,11 +44,9 @@ if TYPE_CHECKING:
 # Milliseconds for the window to redraw and respond between two steps.
 _REDRAW = 30
 
-_WHERE = {
-    "Whole image": None,
-    "Visible area": visible_region,
-    "Inside a drawn shape": shape_region,
-}
+_WHOLE, _VISIBLE, _SHAPES = "Whole image", "Visible area", "Inside drawn shapes"
+
+_HINT = "check the µm/px, or choose another region or model"
 
 
 class SegmentWidget(Dock):
@@ -62,11 +67,14 @@ class SegmentWidget(Dock):
         self._image: Image | None = None  # chosen in the form
         self._segmented: Image | None = None  # being segmented
         self._job: Job | None = None
+        self._running: SegmentJob | None = None
+        self._notice: JobNotice | None = None
         self.layer = ImageChoice(napari_viewer.layers)
         self.model = ModelChoice()
         self.mpp = MppField()
         self.where = QComboBox()
-        self.where.addItems(list(_WHERE))
+        self.where.addItems([_WHOLE, _VISIBLE, _SHAPES])
+        self.target = TargetChoice()
         self.device = DeviceChoice()
         self.segment_button = QPushButton("Segment")
         self.cancel_button = QPushButton("Cancel")
@@ -75,6 +83,7 @@ class SegmentWidget(Dock):
         self.cancel_button.setToolTip("Stop, and leave everything as it was")
         self.progress = QProgressBar()
         self.status = QLabel()
+        self.before_after = BeforeAfter(napari_viewer.layers)
         self.result = ResultView(napari_viewer)
         self._form = QWidget()
         self._lay_out()
@@ -83,6 +92,9 @@ class SegmentWidget(Dock):
         self.layer.currentIndexChanged.connect(self._on_layer_chosen)
         self.segment_button.clicked.connect(self.segment)
         self.cancel_button.clicked.connect(self.cancel)
+        self.before_after.told.connect(self.status.setText)
+        self.before_after.switched.connect(self._show_result)
+        napari_viewer.layers.selection.events.active.connect(self._show_result)
         self.destroyed.connect(gc.unfreeze)
 
     def segment(self) -> None:
@@ -93,12 +105,16 @@ class SegmentWidget(Dock):
         except UserError as error:
             self._show_problem(str(error))
             return
+        if job is None:
+            return
+        self.before_after.close_comparison()
         self._set_running(True)
         self.status.setText("Starting…")
         # Torch makes a million objects. To look through them for garbage would halt the window for
         # half a second during the work.
         gc.freeze()
-        self._segmented = image
+        self._segmented, self._running = image, job
+        self._notice = JobNotice(f"Segmenting {job.slide.name}")
         self._job = start_job(job.steps, self._on_progress, self._on_end)
 
     def cancel(self) -> None:
@@ -125,13 +141,15 @@ class SegmentWidget(Dock):
         """Cancel when napari takes the widget out of the window."""
         super().changeEvent(a0)
         if a0 is not None and a0.type() == QEvent.Type.ParentChange and self.parent() is None:
+            self._viewer.layers.selection.events.active.disconnect(self._show_result)
             self.cancel()
 
     def reset_choices(self, event: Any = None) -> None:
         """Follow the layers of the viewer; napari calls it when they change."""
         self.layer.update_choices(self._viewer.layers)
 
-    def _read_form(self, image: Image | None) -> SegmentJob:
+    def _read_form(self, image: Image | None) -> SegmentJob | None:
+        """Return what to do, None if the user decided against it."""
         if image is None:
             raise UserError("No image to segment: open a slide first.")
         if self.model.checkpoint is None:
@@ -141,15 +159,34 @@ class SegmentWidget(Dock):
                 f"The pixel size of {image.name} is unknown: enter its µm/px "
                 "(about 0.25 for a 40× scan, 0.5 for 20×)."
             )
-        region = _WHERE[self.where.currentText()]
+        where = self.where.currentText()
+        region = visible_region(self._viewer, image) if where == _VISIBLE else None
+        regions = shape_regions(self._viewer, image) if where == _SHAPES else None
+        target = self._choose_target(image)
+        if target is None:
+            return None
         return SegmentJob(
             slide=layer_slide(image, self.mpp.mpp),
             transform=placement_of(image),
             model=self.model.checkpoint,
-            region=region and region(self._viewer, image),
-            outline=shape_outline(self._viewer, image) if region is shape_region else None,
+            region=region,
+            regions=regions,
             device=self.device.device,
+            target=target,
         )
+
+    def _choose_target(self, image: Image) -> Target | None:
+        """Return where the nuclei go; ask if there are corrections, None to do nothing."""
+        target = self.target.target
+        if target.way is Way.ADD:
+            return target
+        results = [result_of(one) for one in open_results(image, self._viewer.layers)]
+        folders = [one for one in results if one is not None and target.folder in (None, one)]
+        editors = [one for one in folders if one in shown_results.editors]
+        corrected = editors or [one for one in folders if is_corrected(one)]
+        if not corrected:
+            return target
+        return targets.ask_about_corrections(self, corrected[-1], bool(editors))
 
     def _on_layer_chosen(self) -> None:
         image = self.layer.layer
@@ -158,43 +195,96 @@ class SegmentWidget(Dock):
             self.mpp.mpp = image and layer_mpp(image)
         self._show_result()
 
-    def _show_result(self) -> None:
-        folder = self._image and result_of(self._image)
-        self.result.show_nuclei(labels_of(folder, "nuclei", self._viewer.layers))
+    def _show_result(self, event: Any = None) -> None:
+        """Show the result of the image that is selected, or else the latest."""
+        results = open_results(self._image, self._viewer.layers)
+        self.target.show_results(results)
+        active = self._viewer.layers.selection.active
+        selected = [one for one in results if active and result_of(one) == result_of(active)]
+        self.result.show_nuclei((selected or results or [None])[-1])
 
-    def _on_progress(self, progress: "Progress") -> None:
+    def _on_progress(self, progress: "Progress | Handover") -> None:
+        if isinstance(progress, Handover):
+            self._lend(progress)
+            return
         self.progress.setRange(0, progress.total)
         self.progress.setValue(progress.done)
+        left = self._notice.update(progress.done, progress.total) if self._notice else ""
         if not self.cancel_button.isEnabled():
             return
-        self.status.setText(f"{progress.nuclei:,} nuclei so far")
+        self.status.setText(", ".join(filter(None, [f"{progress.nuclei:,} nuclei so far", left])))
         if progress.done == progress.total:
             # What is left is to move the result to its folder, which must not be interrupted.
             self.cancel_button.setEnabled(False)
             self.status.setText(f"Saving {progress.nuclei:,} nuclei…")
 
-    def _on_end(self, outcome: Segmentation | Failure) -> None:
-        if isinstance(outcome, Failure):
+    def _lend(self, handover: Handover) -> None:
+        """Let the job work on a result that is being corrected; until it ends nobody else does."""
+        assert self._running is not None
+        folder = self._running.target.folder
+        editor = None if folder is None else shown_results.editors.get(folder)
+        if editor is None or not editor.take_in():
+            handover.give(None)
+            return
+        editor.session.read_only = f"{editor.session.path.name} is being segmented again."
+        self._let_paint(editor.session.path, False)
+        handover.give(editor.session)
+
+    def _take_back(self) -> None:
+        session = None if self._running is None else self._running.handover.session
+        if session is not None and session.path in shown_results.editors:
+            session.read_only = ""
+            self._let_paint(session.path, True)
+
+    def _let_paint(self, folder: Path, allowed: bool) -> None:
+        for layer in self._viewer.layers:
+            if isinstance(layer, Labels) and result_of(layer) == folder:
+                layer.editable = allowed
+
+    def _on_end(self, outcome: Segmentation | Filled | Failure) -> None:
+        self._take_back()
+        try:
+            if isinstance(outcome, Failure):
+                raise outcome.error
+            steps = self._fill(outcome) if isinstance(outcome, Filled) else self._show_new(outcome)
+        except Exception as error:
             try:
-                self._show_failure(outcome.error)
+                self._show_failure(error)
             finally:
                 self._clean_up()
             return
+        self._show_layers(steps)
+
+    def _show_new(self, found: Segmentation) -> Iterator[None]:
         assert self._segmented is not None
-        run = outcome.result.run
-        self.status.setText(
-            f"{run['counts']['nuclei']:,} nuclei in {run['seconds']['total']:.1f} s"
-        )
-        self._show_layers(
-            show_steps(outcome.result, outcome.layers, self._segmented, self._viewer.layers)
-        )
+        line = f"{found.found:,} nuclei in {found.seconds:.1f} s"
+        self.status.setText(line if found.found else f"No nuclei were found: {_HINT}.")
+        return show_steps(found, self._segmented, self._viewer.layers)
+
+    def _fill(self, filled: Filled) -> Iterator[None]:
+        """Make the edit where that is left to do, and offer to compare."""
+        assert self._running is not None
+        assert self._segmented is not None
+        running, found, edit = self._running, filled.segmentation, filled.edit
+        session, number, name = running.handover.session, filled.number, found.result.path.stem
+        if session is not None and edit is not None:
+            session.apply(lambda _: edit)
+            number = session.done[-1].number
+        self.status.setText(_summary(filled, name))
+        if edit is not None:
+            self.before_after.compare(
+                Comparison(found.result.path, number, running.slide, running.transform)
+            )
+        if session is not None:
+            return iter(())
+        return show_steps(found, self._segmented, self._viewer.layers)
 
     def _show_layers(self, steps: Iterator[None]) -> None:
         """Take a step, let the window redraw, take the next one."""
         for _ in steps:
             QTimer.singleShot(_REDRAW, lambda: self._show_layers(steps))
             return
-        self._clean_up()
+        self._clean_up(self.status.text())
 
     def _show_failure(self, error: Exception) -> None:
         if isinstance(error, UserError):
@@ -202,12 +292,16 @@ class SegmentWidget(Dock):
         elif isinstance(error, Cancelled):
             self.status.setText("Cancelled. Nothing was changed.")
         else:
-            self.status.setText("Segmentation failed.")
+            reason = str(error).strip() or type(error).__name__
+            self.status.setText(f"Segmentation failed: {reason.splitlines()[0]}")
             raise error  # napari shows it with its traceback
 
-    def _clean_up(self) -> None:
+    def _clean_up(self, line: str = "") -> None:
         gc.unfreeze()
-        self._job = None
+        self._job = self._running = None
+        if self._notice is not None:
+            self._notice.end(line)
+            self._notice = None
         self._set_running(False)
         self._show_result()
         self.finished.emit()
@@ -232,6 +326,7 @@ class SegmentWidget(Dock):
         rows.addRow("", self.model.summary)
         rows.addRow("µm/px", self.mpp)
         rows.addRow("Where", self.where)
+        rows.addRow("Result", self.target)
         rows.addRow("Device", self.device)
         buttons = QHBoxLayout()
         buttons.addWidget(self.segment_button)
@@ -242,5 +337,19 @@ class SegmentWidget(Dock):
         column.addLayout(buttons)
         column.addWidget(self.progress)
         column.addWidget(self.status)
+        column.addWidget(self.before_after)
         column.addWidget(self.result)
         column.addStretch()
+
+
+def _summary(filled: Filled, name: str) -> str:
+    """Return what became of the nuclei of a run."""
+    if not filled.segmentation.found:
+        lost = "" if filled.edit is None else f" {name} has only what was corrected;"
+        return f"No nuclei were found:{lost} {_HINT}."
+    if filled.edit is None or filled.edit.rows is None:
+        return f"Nothing was added to {name}: nuclei are there already."
+    gone, new = (len(rows["label"]) for rows in filled.edit.rows)
+    if gone:
+        return f"{gone:,} nuclei of {name} were replaced by {new:,}; corrections were kept."
+    return f"{new:,} nuclei were added to {name}."

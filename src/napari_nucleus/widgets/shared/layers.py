@@ -1,12 +1,11 @@
 """Slides and results as napari layers."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from napari.components import LayerList
 from napari.layers import Image, Labels, Layer
 from napari.utils.colormaps import CyclicLabelColormap, DirectLabelColormap
 
@@ -157,51 +156,19 @@ def result_of(layer: Layer) -> Path | None:
     return None if folder is None else Path(folder)
 
 
+def results_of(image: Image) -> list[Path]:
+    """Return all result folders that belong to an image layer, the latest last."""
+    latest = result_of(image)
+    known = [Path(folder) for folder in image.metadata.get("results", ())]
+    return known if latest is None or latest in known else [*known, latest]
+
+
 def labels_of(folder: Path | None, shows: str, layers: Iterable[Layer]) -> Labels | None:
     """Return the layer that shows the `nuclei` or `classes` of a result, None without one."""
     if folder is None:
         return None
     labels = (one for one in layers if isinstance(one, Labels) and result_of(one) == folder)
     return next((one for one in labels if one.metadata.get("shows") == shows), None)
-
-
-def show_steps(
-    result: Result, found: Sequence[Labels], image: Image, layers: LayerList
-) -> Iterator[None]:
-    """Put the layers of a result above its image, or into those of the result that it replaces.
-
-    Parameters
-    ----------
-    result : Result
-        The result.
-    found : sequence of Labels
-        Its `nuclei_layers`.
-    image : Image
-        The layer that was segmented.
-    layers : LayerList
-        Those of the viewer.
-
-    Yields
-    ------
-    None
-        Before the window should redraw: napari takes 0.1 s to add a layer, and as much to draw it.
-    """
-    replaced = (result.path, result_of(image))
-    above = layers.index(image) + 1 if image in layers else len(layers)
-    for position, new in enumerate(found, above):
-        shown = [labels_of(folder, new.metadata["shows"], layers) for folder in replaced]
-        earlier = next((one for one in shown if one is not None), None)
-        if earlier is not None:
-            renew(earlier, new)
-        else:
-            new.visible = False
-            layers.insert(position, new)
-            yield
-            new.visible = True
-        yield
-    image.metadata["result"] = str(result.path)
-    # The status bar shows the nucleus of the selected layer under the mouse.
-    layers.selection.active = labels_of(result.path, "nuclei", layers)
 
 
 def renew(layer: Labels, new: Labels) -> None:

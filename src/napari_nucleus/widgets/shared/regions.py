@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from itertools import product
+from itertools import count, product
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,9 @@ from napari_nucleus.errors import UserError
 
 Region = tuple[int, int, int, int]
 """x, y, width and height in level-0 pixels."""
+
+Outline = list[tuple[float, float]]
+"""Corners (x, y) of a polygon in level-0 pixels, whose centres have whole coordinates."""
 
 
 def visible_region(viewer: ViewerModel, layer: Image | Labels) -> Region:
@@ -41,36 +44,76 @@ def shape_region(viewer: ViewerModel, layer: Image | Labels) -> Region:
     UserError
         If there is no shape, several and none selected, or it lies outside the layer.
     """
-    region = _bounding_region(layer, _shape_corners(viewer))
+    shapes = _shapes_layer(viewer)
+    chosen = _chosen(shapes)
+    if len(chosen) > 1:
+        raise UserError(f"{shapes.name} has several shapes: select one.")
+    return _checked(layer, _corners(shapes, chosen[0]))
+
+
+def shape_regions(viewer: ViewerModel, layer: Image | Labels) -> dict[str, Outline]:
+    """Return the selected shapes, or all of the layer when none is selected.
+
+    Returns
+    -------
+    dict of str to Outline
+        Name to corners (x, y) in the layer's level-0 pixels. Names are those of the shapes, in the
+        first of their features that holds text, or "region 1", "region 2", ... as they were drawn.
+
+    Raises
+    ------
+    UserError
+        If there is no shape, or one is a line or lies outside the layer.
+    """
+    shapes = _shapes_layer(viewer)
+    names = _names(shapes)
+    found: dict[str, Outline] = {}
+    for index in _chosen(shapes):
+        corners = _corners(shapes, index)
+        _checked(layer, corners)
+        inside = [layer.world_to_data(corner)[:2] for corner in corners]
+        found[names[index]] = [(float(x), float(y)) for y, x in inside]
+    return found
+
+
+def _chosen(shapes: Shapes) -> list[int]:
+    """Return which shapes are meant."""
+    chosen = sorted(shapes.selected_data) or list(range(len(shapes.data)))
+    if not chosen:
+        raise UserError(f"{shapes.name} has no shape: draw one around the region.")
+    return chosen
+
+
+def _names(shapes: Shapes) -> list[str]:
+    """Return a name for every shape, each once."""
+    texts = [""] * len(shapes.data)
+    for _, column in shapes.features.items():
+        values = [value.strip() if isinstance(value, str) else "" for value in column]
+        if any(values):
+            texts = values
+            break
+    names: list[str] = []
+    for number, text in enumerate(texts, 1):
+        name = text or f"region {number}"
+        same = (f"{name} ({n})" for n in count(2))
+        names.append(name if name not in names else next(one for one in same if one not in names))
+    return names
+
+
+def _checked(layer: Image | Labels, corners: Iterable[Any]) -> Region:
+    """Return the rectangle around a shape, in world coordinates."""
+    region = _bounding_region(layer, corners)
     if region is None:
         raise UserError(f"The shape lies outside {layer.name}: draw it on the image.")
     return region
 
 
-def shape_outline(viewer: ViewerModel, layer: Image | Labels) -> list[tuple[float, float]]:
-    """Return the corners of the same shape, (x, y) in the layer's level-0 pixels.
-
-    Raises
-    ------
-    UserError
-        If there is no shape, or several and none selected.
-    """
-    corners = [layer.world_to_data(corner)[:2] for corner in _shape_corners(viewer)]
-    return [(float(x), float(y)) for y, x in corners]
-
-
-def _shape_corners(viewer: ViewerModel) -> list[Any]:
-    """Return the corners of the selected shape, or of the only one, in world coordinates."""
-    shapes = _shapes_layer(viewer)
-    chosen = sorted(shapes.selected_data) or range(len(shapes.data))
-    if not len(chosen):
-        raise UserError(f"{shapes.name} has no shape: draw one around the region.")
-    if len(chosen) > 1:
-        raise UserError(f"{shapes.name} has several shapes: select one.")
-    corners = np.asarray(shapes.data[chosen[0]])
+def _corners(shapes: Shapes, index: int) -> list[Any]:
+    """Return the corners of a shape in world coordinates."""
+    corners = np.asarray(shapes.data[index])
     if len(corners) < 3:
         raise UserError("The shape is a line: draw a rectangle, an ellipse or a polygon.")
-    if shapes.shape_type[chosen[0]] == "ellipse":
+    if shapes.shape_type[index] == "ellipse":
         corners = _ellipse(corners)
     return [shapes.data_to_world(corner) for corner in corners]
 

@@ -28,7 +28,7 @@ from napari_nucleus.weights.store import list_checkpoints
 from napari_nucleus.widgets.shared.background import Cancelled, Failure, Job, start_job
 from napari_nucleus.widgets.shared.dock import Dock
 from napari_nucleus.widgets.shared.layer_slide import layer_slide
-from napari_nucleus.widgets.shared.layers import result_of
+from napari_nucleus.widgets.shared.layers import results_of
 from napari_nucleus.widgets.train.form import TrainingForm
 from napari_nucleus.widgets.train.job import Training, TrainJob
 from napari_nucleus.widgets.train.loss_plot import LossPlot
@@ -166,7 +166,7 @@ class TrainWidget(Dock):
     def _images(self, data: tuple[Path, ...]) -> dict[Path, Slide]:
         """Return the images of results that are open, which need not be files."""
         images = (one for one in self._viewer.layers if isinstance(one, Image))
-        shown = {folder: one for one in images if (folder := result_of(one)) in data}
+        shown = {folder: one for one in images for folder in results_of(one) if folder in data}
         return {
             folder: layer_slide(layer, open_result(folder).mpp) for folder, layer in shown.items()
         }

@@ -1,0 +1,48 @@
+"""The results that the window shows, for all widgets."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+from napari_nucleus.edits.session import EditSession
+
+
+class ResultEditor(Protocol):
+    """What corrects a result in the window.
+
+    Attributes
+    ----------
+    session : EditSession
+        The result.
+    """
+
+    session: EditSession
+
+    def apply(self, operation: Callable[..., Any], *arguments: object) -> bool:
+        """Correct the result (`EditSession.apply`); return whether it was possible."""
+
+    def take_in(self) -> bool:
+        """Make what was painted part of the result; return whether it was possible."""
+
+    def undo(self) -> bool:
+        """Undo the last change; return whether it was possible."""
+
+    def redo(self) -> bool:
+        """Redo the change that was undone last; return whether it was possible."""
+
+
+class ShownResults:
+    """What happens to results in the window.
+
+    Attributes
+    ----------
+    editors : dict of Path to ResultEditor
+        The results that are being corrected.
+    """
+
+    def __init__(self) -> None:
+        self.editors: dict[Path, ResultEditor] = {}
+
+
+shown_results = ShownResults()
+"""The one of this process."""
