@@ -159,20 +159,20 @@ def _segmented(
 ) -> Iterator[ImageScore]:
     from napari_nucleus.inference import segment
 
-    with TemporaryDirectory() as work:
-        for sample in samples:
-            slide = slide_from_arrays([sample.image], sample.mpp, sample.name)
+    for sample in samples:
+        slide = slide_from_arrays([sample.image], sample.mpp, sample.name)
+        with TemporaryDirectory() as work:
             pred = _of_result(segment(slide, Path(work) / "one.nucleus", network, device=device))
-            yield score_image(
-                f"{sample.dataset} {sample.part}".strip(),
-                sample.name,
-                Nuclei(sample.labels, sample.types),
-                pred.nuclei(network.types),
-                len(network.types),
-                sample.mpp,
-                sample.ignored,
-                sample.tissue,
-            )
+        yield score_image(
+            f"{sample.dataset} {sample.part}".strip(),
+            sample.name,
+            Nuclei(sample.labels, sample.types),
+            pred.nuclei(network.types),
+            len(network.types),
+            sample.mpp,
+            sample.ignored,
+            sample.tissue,
+        )
 
 
 def _of_folders(
