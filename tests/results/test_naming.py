@@ -10,7 +10,6 @@ import pytest
 from PIL import Image
 
 from napari_nucleus.edits.session import EditSession
-from napari_nucleus.errors import UserError
 from napari_nucleus.results import Result, ResultWriter
 from napari_nucleus.results.export import write_csv
 from napari_nucleus.results.naming import (
@@ -182,13 +181,6 @@ def test_a_table_that_was_changed_stays(slide: Slide, out: Path) -> None:
     assert names(choose(out, slide)) == ("slide-2.nucleus", "slide-2.csv")
     place.csv.unlink()
     assert names(choose(out, slide)) == ("slide.nucleus", "slide.csv")
-
-
-def test_no_result_within_a_result(slide: Slide, out: Path) -> None:
-    result = write(choose(out, slide), slide)
-    for folder in (result.path, result.path / "labels.zarr" / "new"):
-        with pytest.raises(UserError, match="is a result itself"):
-            choose(folder, slide)
 
 
 def test_beside_the_image_or_in_documents(

@@ -333,6 +333,14 @@ def test_other_peoples_files_are_never_replaced(path: Path) -> None:
     assert len(list(path.parent.glob("third.nucleus.*/thesis.docx"))) == 4
 
 
+def test_no_result_within_a_result(path: Path) -> None:
+    write(path, grid(100, 120))
+    for folder in (path, path / "labels.zarr" / "new"):
+        with pytest.raises(UserError, match=r"slide\.nucleus is a result itself"):
+            writer(folder / "slide.nucleus")
+    open_result(path)
+
+
 def test_result_of_another_image_is_never_replaced(path: Path) -> None:
     write(path, grid(100, 120))
     other = {**RUN, "source": {"path": "other.svs", "sha256": "99"}}

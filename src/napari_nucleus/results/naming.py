@@ -17,7 +17,6 @@ from napari_nucleus.errors import UserError
 from napari_nucleus.files import portable_name
 from napari_nucleus.results.export import write_csv
 from napari_nucleus.results.journal.lock import is_locked
-from napari_nucleus.results.outputs import enclosing_result
 from napari_nucleus.results.reader import Result, open_result
 from napari_nucleus.results.schema import Run
 from napari_nucleus.results.swap import is_corrected, put_back
@@ -84,14 +83,7 @@ def choose_destination(
     -------
     Destination
         Result folder and table.
-
-    Raises
-    ------
-    UserError
-        If the folder is a result or lies in one.
     """
-    if (parent := enclosing_result(folder)) is not None:
-        raise UserError(f"{parent} is a result itself: choose another folder.")
     wanted = _Wanted(slide, model, mpp, _plain(options))
     name = portable_name(slide.name)
     first = ""

@@ -201,7 +201,8 @@ class Result:
         if source is None:
             raise UserError(
                 f"{self.path} was made from a layer without a file: save the layer as an image "
-                "and segment the file, or name the file that the layer was read from."
+                "and segment the file, or give the file that the layer was read from.",
+                "image",
             )
         errors = []
         for place in self.image_paths():
@@ -213,7 +214,8 @@ class Result:
             raise errors[0]
         raise UserError(
             f"{self.path} was made from {source}, which is neither there nor beside it: put the "
-            "image back there, or name the file."
+            "image back there, or give the file.",
+            "image",
         )
 
     def _open_image(self, path: Path) -> Slide:

@@ -16,6 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from napari_nucleus.errors import UserError
 from napari_nucleus.files import portable_name, write_errors
 from napari_nucleus.results.labels import (
     build_pyramid,
@@ -23,6 +24,7 @@ from napari_nucleus.results.labels import (
     read_box,
     write_box,
 )
+from napari_nucleus.results.outputs import enclosing_result
 from napari_nucleus.results.reader import Result, open_result
 from napari_nucleus.results.schema import FORMAT, ROW_GROUP, Run, table_schema
 from napari_nucleus.results.swap import Swap
@@ -61,8 +63,9 @@ class ResultWriter:
     Raises
     ------
     UserError
-        If `path` is not a result, is of another image, has manual corrections, is being written by
-        another run, or cannot be written. All methods raise it when the disk is full.
+        If `path` is not a result or lies in one, is of another image, has manual corrections, is
+        being written by another run, or cannot be written. All methods raise it when the disk is
+        full.
     """
 
     def __init__(
@@ -74,6 +77,8 @@ class ResultWriter:
         run: Mapping[str, Any],
     ) -> None:
         self.path = Path(path)
+        if (parent := enclosing_result(self.path.parent)) is not None:
+            raise UserError(f"{parent} is a result itself: choose another folder.")
         self._mpp = mpp
         self._run: dict[str, Any] = {
             "format": FORMAT,
