@@ -25,6 +25,7 @@ from napari_nucleus.widgets.shared.choices import MppField, shrinkable
 from napari_nucleus.widgets.shared.dock import Dock
 from napari_nucleus.widgets.shared.layers import image_layer, with_overview
 from napari_nucleus.widgets.shared.recent import recent_slides, remember
+from napari_nucleus.widgets.shared.scale import show_scale_bar, warn_of_pixels
 
 _THUMBNAIL = 180
 _FILTER = "Slides (*.svs *.ndpi *.tif *.tiff *.png *.jpg *.jpeg);;All files (*)"
@@ -91,7 +92,12 @@ class OpenSlideWidget(Dock):
         if self._slide is None or self._slide.path is None:
             return
         try:
-            self._viewer.add_layer(image_layer(replace(self._slide, mpp=self.mpp.mpp)))
+            mpp = self.mpp.mpp
+            self._viewer.add_layer(image_layer(replace(self._slide, mpp=mpp)))
+            if mpp is None:
+                warn_of_pixels(self._viewer.layers)
+            else:
+                show_scale_bar(self._viewer)
             remember(self._slide.path)
         except UserError as error:
             show_error(str(error))

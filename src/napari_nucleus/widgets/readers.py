@@ -11,6 +11,7 @@ from napari_nucleus.errors import UserError
 from napari_nucleus.results import Result, open_result
 from napari_nucleus.slides import open_slide
 from napari_nucleus.widgets.shared.layers import image_layer, nuclei_layers, placement
+from napari_nucleus.widgets.shared.scale import show_scale_bar
 
 Reader = Callable[[str], list[Any]]
 
@@ -22,7 +23,7 @@ def read_result(path: str | Sequence[str]) -> Reader | None:
 
 def read_slide(path: str | Sequence[str]) -> Reader | None:
     """Return the reader of a slide at its true scale."""
-    return _reader(path, lambda file: [image_layer(open_slide(file))])
+    return _reader(path, _slide_layers)
 
 
 def _reader(path: str | Sequence[str], read: Callable[[str], list[Layer]]) -> Reader | None:
@@ -38,10 +39,19 @@ def _reader(path: str | Sequence[str], read: Callable[[str], list[Layer]]) -> Re
     return read_or_report if isinstance(path, str) else None
 
 
+def _slide_layers(path: str) -> list[Layer]:
+    slide = open_slide(path)
+    if slide.mpp is not None:
+        show_scale_bar()
+    return [image_layer(slide)]
+
+
 def _result_layers(path: str) -> list[Layer]:
     result = open_result(path)
     image = _image_of(result)
     labels = nuclei_layers(result, placement(result.mpp))
+    if result.mpp is not None:
+        show_scale_bar()
     return [*labels] if image is None else [image, *labels]
 
 

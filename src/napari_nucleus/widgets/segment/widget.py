@@ -2,6 +2,7 @@
 
 import gc
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,7 @@ from napari_nucleus.widgets.shared.layer_slide import layer_mpp, layer_slide
 from napari_nucleus.widgets.shared.layers import placement_of, result_of
 from napari_nucleus.widgets.shared.regions import shape_regions, visible_region
 from napari_nucleus.widgets.shared.result_view import ResultView
+from napari_nucleus.widgets.shared.scale import give_scale
 from napari_nucleus.widgets.shared.shown_results import shown_results
 
 if TYPE_CHECKING:
@@ -90,6 +92,7 @@ class SegmentWidget(Dock):
         self._set_running(False)
         self._on_layer_chosen()
         self.layer.currentIndexChanged.connect(self._on_layer_chosen)
+        self.mpp.editingFinished.connect(self._scale_image)
         self.segment_button.clicked.connect(self.segment)
         self.cancel_button.clicked.connect(self.cancel)
         self.before_after.told.connect(self.status.setText)
@@ -159,6 +162,7 @@ class SegmentWidget(Dock):
                 f"The pixel size of {image.name} is unknown: enter its µm/px "
                 "(about 0.25 for a 40× scan, 0.5 for 20×)."
             )
+        give_scale(self._viewer, image, self.mpp.mpp)
         where = self.where.currentText()
         region = visible_region(self._viewer, image) if where == _VISIBLE else None
         regions = shape_regions(self._viewer, image) if where == _SHAPES else None
@@ -187,6 +191,13 @@ class SegmentWidget(Dock):
         if not corrected:
             return target
         return targets.ask_about_corrections(self, corrected[-1], bool(editors))
+
+    def _scale_image(self) -> None:
+        """Place an image without a pixel size in micrometres."""
+        image = self.layer.layer
+        with suppress(UserError):  # said when it is used
+            if image is not None and self.mpp.mpp is not None:
+                give_scale(self._viewer, image, self.mpp.mpp)
 
     def _on_layer_chosen(self) -> None:
         image = self.layer.layer

@@ -9,11 +9,15 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QFileDialog
 
 from napari_nucleus.errors import UserError
+from napari_nucleus.slides.pixel_size import check_mpp
 from napari_nucleus.weights.description import description, summary
 from napari_nucleus.weights.sam import missing_sam
 from napari_nucleus.weights.store import DEFAULT_MODEL, find_checkpoint, list_checkpoints, read_card
 from napari_nucleus.widgets.shared.layers import result_of
 from napari_nucleus.widgets.shared.steady_label import SteadyLabel
+
+_MPP_TIP = "Micrometres per pixel: about 0.25 for a 40× scan, 0.5 for 20×"
+_IMPLAUSIBLE = "#ff7b72"
 
 _FROM_FILE = "From file…"
 
@@ -33,19 +37,36 @@ class MppField(QDoubleSpinBox):
     def __init__(self) -> None:
         super().__init__()
         self.setDecimals(4)
-        self.setRange(0, 100)
+        # Also what is implausible can be typed, and is refused: 250 must not become 25.
+        self.setRange(0, 100_000)
         self.setSingleStep(0.05)
         self.setSpecialValueText("unknown")
-        self.setToolTip("Micrometres per pixel: about 0.25 for a 40× scan, 0.5 for 20×")
+        self.setToolTip(_MPP_TIP)
+        self.valueChanged.connect(self._show_plausibility)
 
     @property
     def mpp(self) -> float | None:
-        """µm per pixel, None while unknown."""
-        return self.value() or None
+        """µm per pixel, None while unknown.
+
+        Raises
+        ------
+        UserError
+            If the value is not a plausible one.
+        """
+        return check_mpp(self.value()) if self.value() else None
 
     @mpp.setter
     def mpp(self, mpp: float | None) -> None:
         self.setValue(mpp or 0)
+
+    def _show_plausibility(self) -> None:
+        problem = ""
+        try:
+            self.mpp  # noqa: B018
+        except UserError as error:
+            problem = str(error)
+        self.setStyleSheet(f"color: {_IMPLAUSIBLE}" if problem else "")
+        self.setToolTip(problem or _MPP_TIP)
 
 
 class ImageChoice(QComboBox):
