@@ -95,8 +95,7 @@ def test_typed_pixel_size_scales_the_image_and_its_result_lies_on_it(
 def test_scale_bar_comes_with_a_slide_of_known_pixel_size(
     viewer: Viewer, tmp_path: Path, dpi: float | None, visible: bool
 ) -> None:
-    options = {} if dpi is None else {"dpi": (dpi, dpi)}
-    Picture.fromarray(PIXELS).save(tmp_path / "slide.tif", **options)
+    Picture.fromarray(PIXELS).save(tmp_path / "slide.tif", dpi=dpi and (dpi, dpi))
     (layer,) = viewer.open(tmp_path / "slide.tif", plugin="napari-nucleus")
     assert isinstance(layer, Image)
     assert viewer.canvas.overlays.scale_bar.visible == visible

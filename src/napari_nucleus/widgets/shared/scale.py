@@ -14,8 +14,8 @@ from napari_nucleus.widgets.shared.layers import result_of, results_of
 def give_scale(viewer: ViewerModel, image: Image, mpp: float) -> None:
     """Place an image without a pixel size in micrometres, with what lies on it, and the view.
 
-    An image whose unit is a length stays as it is. Other images have pixel sizes of their own,
-    and so do their results; those that are still in pixels are named.
+    Stacks, and images whose unit is a length, stay as they are. Other images have pixel sizes of
+    their own, and so do their results; those that are still in pixels are named.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ def give_scale(viewer: ViewerModel, image: Image, mpp: float) -> None:
     mpp : float
         µm per pixel.
     """
-    if not _in_pixels(image) or not math.isclose(*image.scale):
+    if image.ndim != 2 or not _in_pixels(image) or not math.isclose(*image.scale):
         return
     factor = mpp / float(image.scale[0])
     folders = {None, *results_of(image)}
