@@ -77,9 +77,9 @@ def test_what_was_not_used_for_longest_goes_first(tmp_path: Path) -> None:
     size = first.stat().st_size
     cache = FeatureCache(tmp_path, limit_bytes=int(3.5 * size))
     cache.features(IMAGES[1:3], encode, "w")
-    for age, file in enumerate(entries(tmp_path)):
+    for age, file in enumerate(sorted(entries(tmp_path), key=lambda file: file != first)):
         os.utime(file, (1000 + age, 1000 + age))
-    cache.features(IMAGES[:1], encode, "w")  # used again
+    cache.features(IMAGES[:1], encode, "w")  # the oldest, used again
     cache.features(IMAGES[3:], encode, "w")
     left = entries(tmp_path)
     assert len(left) == 3

@@ -1,8 +1,15 @@
+from pathlib import Path
+
 import numpy as np
+import platformdirs
 import pytest
 
 from napari_nucleus.errors import UserError
+from napari_nucleus.inference import segment
+from napari_nucleus.models.checkpoints import save_checkpoint
+from napari_nucleus.models.registry import _BUILDERS
 from napari_nucleus.prompts.by_network import nucleus_at, propose_nucleus
+from napari_nucleus.prompts.propose import OutlineProposer
 from napari_nucleus.slides import slide_from_arrays
 from tests.tissue import Decoder, Tissue, distances, tissue
 
@@ -107,3 +114,23 @@ def test_a_network_outlines_the_nucleus_under_a_click(
     y, x = np.argwhere(labels == 0)[0]
     with pytest.raises(UserError, match="no nucleus there"):
         propose_nucleus(slide, network, float(x), float(y), mpp=0.25 / scale)
+
+
+def test_the_network_that_made_the_result_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(platformdirs, "user_data_path", lambda *_: tmp_path)
+    monkeypatch.setitem(_BUILDERS, "decoder", lambda types, pretrained, mpp: Decoder(types, mpp))
+    weights = tmp_path / "models" / "my own.safetensors"
+    weights.parent.mkdir()
+    save_checkpoint(weights, Decoder())
+    made = tissue(200, 220, seed=3)
+    slide = slide_from_arrays([made.coded()], 0.25)
+    result = segment(slide, tmp_path / "made.nucleus", weights, device="cpu")
+    nucleus = made.labels == made.labels[80:120, 90:130].max()
+    y, x = (axis.mean() for axis in np.nonzero(nucleus))
+    outline = OutlineProposer(slide, 0.25, result.path, None).outline((x, y))
+    clicked = np.zeros(nucleus.shape, bool)
+    height, width = outline.mask.shape
+    clicked[outline.y : outline.y + height, outline.x : outline.x + width] = outline.mask
+    assert overlap(clicked, nucleus) > 0.95

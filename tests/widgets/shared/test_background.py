@@ -94,6 +94,18 @@ def test_job_that_has_only_read_is_not_awaited(qtbot: QtBot, seen: list[Any]) ->
     assert seen == []
 
 
+def test_cancelling_leaves_the_networks_of_other_threads_alone(
+    qtbot: QtBot, seen: list[Any]
+) -> None:
+    counter = Counter()
+    job = start(counter, seen)
+    assert counter.started.wait(60)
+    job.cancel()
+    assert torch.nn.Identity()(torch.ones(1)) == 1
+    with qtbot.waitSignal(job.finished, timeout=WAIT):
+        let_all(counter)
+
+
 def test_paused_job_takes_no_step_until_it_continues(qtbot: QtBot, seen: list[Any]) -> None:
     counter = Counter()
     job = start(counter, seen)
