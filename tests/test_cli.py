@@ -1,20 +1,28 @@
 import json
 import re
+import signal
 import subprocess
 import sys
+from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import tifffile
+import torch
 from PIL import Image
 from typer.testing import CliRunner, Result
 
+from napari_nucleus import training
 from napari_nucleus.cli import app
 from napari_nucleus.models import create_model, registry
 from napari_nucleus.models.checkpoints import save_checkpoint
 from napari_nucleus.results import open_result
+from napari_nucleus.training import loop
+from napari_nucleus.training.progress import Step
 from napari_nucleus.weights import sam as sam_weights
 from napari_nucleus.weights import store
 from napari_nucleus.weights.store import read_card
@@ -425,6 +433,31 @@ def test_train_and_go_on(tmp_path: Path, data: Path, recipe: Path) -> None:
     assert score.endswith(str(out / "best.safetensors"))
     assert "epoch 3, step 3: loss np" in result.stderr
     assert "step 2: loss" not in result.stderr
+
+
+@pytest.mark.slow
+def test_ctrl_c_keeps_the_training_step(
+    tmp_path: Path, data: Path, recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pressed(*given: Any) -> Generator[Step, None, Path]:
+        with closing(loop.train_steps(*given)) as steps:
+            yield next(steps)
+            signal.raise_signal(signal.SIGINT)
+            yield next(steps)
+        raise AssertionError("it goes on")
+
+    out = tmp_path / "run"
+    given = ("train", "--data", data, "--model", "histonext_atto", "--out", out, "--config", recipe)
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "train_steps", pressed)
+        result = run(*given)
+    assert result.exit_code == 130
+    assert result.stdout == ""
+    assert "Stopping after this step" in result.stderr
+    *_, stopped = result.stderr.splitlines()
+    assert stopped == f"Stopped: {out} keeps the run; add --resume to continue it."
+    assert torch.load(out / "state.pt", weights_only=True)["progress"]["step"] == 2
+    assert answer(*given, "--resume")["checkpoint"] == str(out / "best.safetensors")
 
 
 @pytest.mark.slow

@@ -95,7 +95,10 @@ def test_unexpected_error_on_a_full_disk(
 
 @pytest.mark.parametrize(
     ("error", "line"),
-    [(KeyboardInterrupt(), "Stopped."), (Stopped("run keeps it."), "Stopped: run keeps it.")],
+    [
+        (KeyboardInterrupt(), "Stopped: files are written whole or not at all."),
+        (Stopped("run keeps it."), "Stopped: run keeps it."),
+    ],
 )
 def test_ctrl_c(raising: list[BaseException], error: BaseException, line: str) -> None:
     raising.append(error)

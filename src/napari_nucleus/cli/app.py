@@ -21,6 +21,8 @@ Device = Annotated[
     ),
 ]
 
+_WHOLE = "files are written whole or not at all."
+
 
 class Stopped(Exception):
     """Ctrl+C was pressed; the message says what was kept."""
@@ -43,7 +45,7 @@ class Command(TyperCommand):
         except (typer.Exit, typer.Abort, BrokenPipeError):
             raise
         except (KeyboardInterrupt, Stopped) as error:
-            print(f"Stopped: {error}" if str(error) else "Stopped.", file=sys.stderr)
+            print(f"Stopped: {str(error) or _WHOLE}", file=sys.stderr)
             raise typer.Exit(130) from error
         except Exception as error:
             complain(error, ctx)

@@ -37,7 +37,7 @@ def segment(
     images: Annotated[
         list[Path],
         typer.Argument(
-            metavar="IMAGE…",
+            metavar="IMAGE",
             help="PNG, JPEG, TIFF, OME-TIFF, SVS or NDPI files, folders of them, or patterns such "
             "as 'slides/*.svs'.",
             show_default=False,
