@@ -21,8 +21,8 @@ from napari_nucleus.inference import segment
 from napari_nucleus.results import open_result
 from napari_nucleus.slides import Slide, open_slide
 from napari_nucleus.widgets.correct import CorrectWidget
-from napari_nucleus.widgets.correct.open_session import open_session
 from napari_nucleus.widgets.shared.layers import nuclei_layers, placement, placement_of, renew
+from napari_nucleus.widgets.shared.open_session import open_session
 from tests.tissue import Decoder, Tissue
 from tests.widgets.correct.hands import (
     across,

@@ -383,5 +383,5 @@ def test_table_of_the_nuclei_opens(
     press_segment(widget, qtbot)
     viewer.layers.selection.active = image
     widget.result.table_button.click()
-    (table,) = viewer.window.dock_widgets["Features table widget (napari)"].findChildren(QTableView)
+    (table,) = viewer.window.dock_widgets["Table of nuclei"].findChildren(QTableView)
     assert table.model().rowCount() == len(made.types)

@@ -19,7 +19,7 @@ from napari_nucleus.widgets.correct.layers import EditingLayers
 from napari_nucleus.widgets.correct.overlay import Frames, Sketch
 from napari_nucleus.widgets.correct.review_queue import REVIEWED, ReviewQueue
 from napari_nucleus.widgets.correct.tools import MAKES_NUCLEI, Tool
-from napari_nucleus.widgets.correct.viewport import Viewport
+from napari_nucleus.widgets.shared.viewport import Viewport
 
 P = ParamSpec("P")
 
@@ -288,14 +288,22 @@ class Controller:
         self.queue.go_on()
         self._look()
 
+    @guarded
+    def show(self, label: int) -> None:
+        """Bring a nucleus into view; in a large result, open the region around it."""
+        self._show(label)
+
     def _look(self) -> None:
         """Show the nucleus under review."""
         if (row := self.current_row) is not None:
-            box = Box(*(int(row[edge]) for edge in ("x0", "y0", "x1", "y1")))
-            if box.grown(0, within=self.layers.box) != box:
-                self._open(self._around(box))
-            self._viewport.look_at(box)
+            self._show(row["label"])
         self._mark()
+
+    def _show(self, label: int) -> None:
+        (box,) = self.session.canvas.boxes(np.array([label]))
+        if box.grown(0, within=self.layers.box) != box:
+            self._open(self._around(box))
+        self._viewport.look_at(box)
 
     def _open(self, box: Box) -> None:
         self.layers.move(box)
@@ -377,9 +385,8 @@ class Controller:
         labels = {self._first} - {0}
         if self.queue is not None and self.queue.current is not None:
             labels.add(self.queue.current.label)
-        rows = self.session.rows(labels)
-        edges = rows[["x0", "y0", "x1", "y1"]].to_numpy()
-        self._sketch.frame([Box(*map(int, row)) for row in edges])
+        known = self.session.rows(labels)["label"].to_numpy()
+        self._sketch.frame(self.session.canvas.boxes(known))
 
     def _show_regions(self) -> None:
         """Frame what is reviewed, and the region of a large result that is open."""

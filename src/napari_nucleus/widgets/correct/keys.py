@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QDialog, QLabel, QVBoxLayout, QWidget
 
 from napari_nucleus.widgets.correct.controller import Controller
 from napari_nucleus.widgets.correct.tools import Tool
-from napari_nucleus.widgets.correct.viewport import Viewport
+from napari_nucleus.widgets.shared.viewport import Viewport
 
 _ZOOM = 1.3
 

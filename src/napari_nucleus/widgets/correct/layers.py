@@ -12,11 +12,16 @@ from napari_nucleus.errors import UserError
 from napari_nucleus.slides.tiles import Box
 from napari_nucleus.widgets.shared.layers import (
     PAINTABLE,
-    class_colors,
     class_names,
     features_of,
     placement_of,
     result_of,
+)
+from napari_nucleus.widgets.shared.nucleus_colors import (
+    NucleusColormap,
+    class_colors,
+    color_nuclei,
+    hidden_types,
 )
 
 # Nuclei centred so far outside of a region may reach into it, in pixels.
@@ -139,6 +144,8 @@ class EditingLayers:
         elif len(changed.labels):
             rows = self._session.rows(changed.labels)
             self._number(rows)
+            if isinstance(colors := self.nuclei.colormap, NucleusColormap):
+                colors.renumber(changed.labels, self._numbers[changed.labels])
             self._rows.update(changed.labels, rows)
         if changed.box is not None:
             self._redraw(changed.box.grown(0, within=self.box))
@@ -177,7 +184,8 @@ class EditingLayers:
         self._numbers = np.zeros(self._session.next_label, np.uint8)
         self._number(rows)
         types = self._session.types
-        self.classes.colormap = class_colors(types)
+        color_nuclei(self.nuclei, self._numbers, types)
+        self.classes.colormap = class_colors(types, hidden_types(self.classes))
         self.classes.features = class_names(types)
         self.classes.data[:] = self._numbers[self._shown]
         self.classes.refresh(thumbnail=False, highlight=False, extent=False)
@@ -197,8 +205,13 @@ class EditingLayers:
         part = slice(top, top + box.height), slice(left, left + box.width)
         labels = self._session.read_labels(box.x0, box.y0, box.width, box.height)
         self._shown[part] = labels
+        numbers = self._numbers[labels]
+        recolored = (self.nuclei.data[part] == labels) & (self.classes.data[part] != numbers)
         self._writing = True
-        for layer, values in ((self.nuclei, labels), (self.classes, self._numbers[labels])):
+        # napari redraws no pixel whose label stays, whatever its colour.
+        rows, columns = np.nonzero(recolored)
+        self.nuclei.data_setitem((rows + top, columns + left), 0, refresh=False)
+        for layer, values in ((self.nuclei, labels), (self.classes, numbers)):
             rows, columns = np.nonzero(layer.data[part] != values)
             # Draws just there: to find all outlines of a large region anew takes 0.2 s.
             layer.data_setitem((rows + top, columns + left), values[rows, columns])

@@ -22,13 +22,13 @@ from napari_nucleus.errors import UserError
 from napari_nucleus.prompts.propose import OutlineProposer
 from napari_nucleus.slides.tiles import Box
 from napari_nucleus.widgets.correct.add_nucleus import NucleusAdder
-from napari_nucleus.widgets.correct.open_session import ImageMoved, image_of, open_session
 from napari_nucleus.widgets.correct.panel import CorrectingPanel
 from napari_nucleus.widgets.correct.workspace import Workspace
 from napari_nucleus.widgets.shared.background import Failure, in_background
 from napari_nucleus.widgets.shared.choices import ResultChoice
 from napari_nucleus.widgets.shared.dock import Dock
 from napari_nucleus.widgets.shared.layers import image_layer, labels_of, placement_of, result_of
+from napari_nucleus.widgets.shared.open_session import ImageMoved, image_of, open_session
 from napari_nucleus.widgets.shared.regions import shape_region, visible_region
 
 _WHERE = {"Visible area": visible_region, "Inside a drawn shape": shape_region}

@@ -7,7 +7,7 @@ from napari.layers import Labels, Layer
 from napari.viewer import Viewer
 from qtpy.QtCore import QTimer
 
-from napari_nucleus.edits.session import EditSession
+from napari_nucleus.edits.session import Changed, EditSession
 from napari_nucleus.results import open_result
 from napari_nucleus.slides.tiles import Box
 from napari_nucleus.widgets.correct.controller import Controller
@@ -15,10 +15,10 @@ from napari_nucleus.widgets.correct.keys import bind_keys, unbind_keys
 from napari_nucleus.widgets.correct.layers import EditingLayers, layers_over
 from napari_nucleus.widgets.correct.mouse import DragHandler
 from napari_nucleus.widgets.correct.overlay import Frames, Sketch
-from napari_nucleus.widgets.correct.viewport import Viewport
 from napari_nucleus.widgets.shared.background import Failure, in_background
 from napari_nucleus.widgets.shared.layers import journal_size, nuclei_layers, placement_of, renew
 from napari_nucleus.widgets.shared.shown_results import shown_results
+from napari_nucleus.widgets.shared.viewport import Viewport
 
 # Milliseconds in which the window draws.
 _DRAW_MS = 50
@@ -102,6 +102,8 @@ class Workspace:
                 one.visible = False
         if self._writable:
             shown_results.editors[session.path] = self.controller
+        session.changed.append(self._on_changed)
+        self._on_changed()
         self._connect()
         self._meet_others(nuclei, tell)
 
@@ -130,9 +132,8 @@ class Workspace:
             in_background(_layers_of, session, nuclei, then=self._renew)
             return
         if self._layers.ours and self._writable:
-            known = {"types": session.types, "counts": session.counts(), "edits": edits}
             for one in self._whole:
-                one.metadata.update(known)
+                one.metadata["edits"] = edits
         self._remove()
 
     def _renew(self, found: tuple[Labels, Labels] | Failure) -> None:
@@ -151,6 +152,7 @@ class Workspace:
                 self._viewer.layers.remove(layer)
         if self._whole[0] in self._viewer.layers:
             self._viewer.layers.selection.active = self._whole[0]
+        shown_results.changed.emit(self.controller.session.path)
         self._done()
 
     def _connect(self) -> None:
@@ -195,6 +197,15 @@ class Workspace:
         elif (nuclei.data != self._layers.known).any():
             self._layers.restore()
             tell(f"{session.path.name} was corrected elsewhere: its current state is shown.")
+
+    def _on_changed(self, changed: Changed | None = None) -> None:
+        """Tell all widgets of the types and counts as they are now."""
+        session = self.controller.session
+        if self._layers.ours:
+            known = {"types": session.types, "counts": self.controller.counts}
+            for one in (*self._whole, self._layers.nuclei, self._layers.classes):
+                one.metadata.update(known)
+        shown_results.changed.emit(session.path)
 
     def _pick_up(self, layer: Labels, event: Any) -> Iterator[None]:
         if layer.mode == "paint" and event.button == 1:

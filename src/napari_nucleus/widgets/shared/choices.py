@@ -119,6 +119,10 @@ class ResultChoice(QComboBox):
         """The `nuclei` layer of the chosen result, None without one."""
         return self._nuclei[self.currentIndex()] if self._nuclei else None
 
+    def choose(self, nuclei: Labels) -> None:
+        """Choose the result of a `nuclei` layer."""
+        self.setCurrentIndex(self._nuclei.index(nuclei))
+
     def update_choices(self, layers: Iterable[Layer]) -> None:
         """Follow the viewer: choose a result that is new, else keep the one chosen."""
         kept = self.layer

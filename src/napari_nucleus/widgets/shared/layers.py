@@ -7,10 +7,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from napari.layers import Image, Labels, Layer
-from napari.utils.colormaps import CyclicLabelColormap, DirectLabelColormap
 
 from napari_nucleus.results import Result
 from napari_nucleus.slides import Slide, slide_from_arrays
+from napari_nucleus.widgets.shared.nucleus_colors import (
+    NucleusColormap,
+    class_colors,
+    color_nuclei,
+    hidden_types,
+    selected_nuclei,
+)
+from napari_nucleus.widgets.shared.shown_results import shown_results
 
 # Pixels up to which labels are one array in memory, as napari can paint in no other. Its outlines
 # halt the window for 20 ms per megapixel.
@@ -21,9 +28,8 @@ _OVERVIEW = 2**24
 
 _TRANSFORM = ("affine", "rotate", "scale", "shear", "translate", "units")
 
-# White under the half transparent classes: a bright shade of the type's colour, which stands out
-# from pale and from dark tissue.
-_OUTLINE = [1, 1, 1, 1]
+FILL = 0.1
+"""Opacity of the `classes` of a new result, at which the chromatin is seen."""
 
 
 def image_layer(slide: Slide) -> Image:
@@ -83,10 +89,11 @@ def nuclei_layers(result: Result, transform: Mapping[str, Any]) -> tuple[Labels,
     Returns
     -------
     nuclei : Labels
-        The labels, as outlines, with the table as features (`features_of`).
+        The labels, as outlines in the colours of the types, with the table as features
+        (`features_of`).
     classes : Labels
         For each pixel, the number of its nucleus's type in the order of `Result.types`, from 1 on;
-        0 is background. Half transparent in the colours of the types.
+        0 is background. Almost transparent in the colours of the types.
     """
     table = result.table()
     lookup = _numbers_of_types(table, list(result.types))
@@ -103,13 +110,13 @@ def nuclei_layers(result: Result, transform: Mapping[str, Any]) -> tuple[Labels,
         "result": str(result.path),
         "types": result.types,
         "counts": result.run["counts"],
+        "started": result.run["started"],
         "edits": journal_size(result.path),
     }
     nuclei = Labels(
         labels,
         name="nuclei",
-        # One colour for all: separate ones take napari a quarter of a second per 50,000.
-        colormap=CyclicLabelColormap(colors=[[0, 0, 0, 0], _OUTLINE]),
+        colormap=NucleusColormap.of(lookup, result.types),
         opacity=1,
         features=features_of(table),
         metadata={"shows": "nuclei", **metadata},
@@ -120,7 +127,7 @@ def nuclei_layers(result: Result, transform: Mapping[str, Any]) -> tuple[Labels,
         types,
         name="classes",
         colormap=class_colors(result.types),
-        opacity=0.5,
+        opacity=FILL,
         features=class_names(result.types),
         metadata={"shows": "classes", **metadata},
         **shared,
@@ -131,12 +138,6 @@ def nuclei_layers(result: Result, transform: Mapping[str, Any]) -> tuple[Labels,
 def features_of(table: pd.DataFrame) -> pd.DataFrame:
     """Return nuclei as the features of their layer: napari finds a label in the column `index`."""
     return table.assign(index=table["label"])
-
-
-def class_colors(types: Mapping[str, str]) -> DirectLabelColormap:
-    """Return the colours of a `classes` layer."""
-    colors: dict[int | None, str] = {None: "transparent", 0: "transparent"}
-    return DirectLabelColormap(color_dict=colors | dict(enumerate(types.values(), 1)))
 
 
 def class_names(types: Iterable[str]) -> pd.DataFrame:
@@ -171,20 +172,77 @@ def labels_of(folder: Path | None, shows: str, layers: Iterable[Layer]) -> Label
     return next((one for one in labels if one.metadata.get("shows") == shows), None)
 
 
-def renew(layer: Labels, new: Labels) -> None:
+def layers_of(folder: Path, layers: Iterable[Layer]) -> list[Labels]:
+    """Return all layers that show nuclei or classes of a result, or of a region of it."""
+    labels = (one for one in layers if isinstance(one, Labels) and result_of(one) == folder)
+    return [one for one in labels if "shows" in one.metadata]
+
+
+def hide_types(folder: Path, hidden: Sequence[str], layers: Iterable[Layer]) -> None:
+    """Draw the nuclei of all types of a result but some."""
+    for layer in layers_of(folder, layers):
+        layer.metadata["hidden"] = list(hidden)
+        types = layer.metadata["types"]
+        if isinstance(colors := layer.colormap, NucleusColormap):
+            color_nuclei(layer, colors.numbers, types)
+        elif is_classes(layer):
+            layer.colormap = class_colors(types, hidden)
+    shown_results.changed.emit(folder)
+
+
+def select_nuclei(folder: Path, labels: np.ndarray, layers: Iterable[Layer]) -> None:
+    """Draw some nuclei of a result as selected, in place of those before."""
+    for layer in layers_of(folder, layers):
+        colors = layer.colormap
+        if isinstance(colors, NucleusColormap) and not np.array_equal(colors.selected, labels):
+            types, hidden = layer.metadata["types"], hidden_types(layer)
+            layer.colormap = NucleusColormap.of(colors.numbers, types, hidden, labels)
+
+
+def is_classes(layer: Labels) -> bool:
+    """Tell whether the values of a layer are numbers of types."""
+    return str(layer.metadata.get("shows")).startswith("classes")
+
+
+def renew(layer: Labels, new: Labels, pixels: Any = None) -> None:
     """Show another result of the same image in a layer, with the user's display settings.
 
     Replacing the layer is slower, and some versions of Mesa's OpenGL crash on it.
+
+    Parameters
+    ----------
+    layer : Labels
+        The layer.
+    new : Labels
+        A layer of the other result.
+    pixels : Any
+        The data to show, None for that of `new`.
     """
-    if layer.metadata["types"] != new.metadata["types"]:
-        layer.colormap = new.colormap
+    _renew_colors(layer, new)
     # First, because callbacks on new data look up here which result they belong to.
     layer.metadata.update(new.metadata)
-    layer.data = new.data
+    layer.data = new.data if pixels is None else pixels
     layer.features = new.features
     for name in _TRANSFORM:
         if not np.array_equal(getattr(layer, name), getattr(new, name)):
             setattr(layer, name, getattr(new, name))  # which redraws the layer
+    shown_results.changed.emit(result_of(layer))
+
+
+def _renew_colors(layer: Labels, new: Labels) -> None:
+    types = new.metadata["types"]
+    others = layer.metadata["types"] != types
+    if not isinstance(new.colormap, NucleusColormap):
+        if others:
+            layer.colormap = class_colors(types, hidden_types(layer))
+        return
+    same_run = layer.metadata["started"] == new.metadata["started"]
+    selected = selected_nuclei(layer) if same_run else None
+    colors = NucleusColormap.of(new.colormap.numbers, types, hidden_types(layer), selected)
+    if others:
+        layer.colormap = colors
+    elif isinstance(layer.colormap, NucleusColormap):  # else the user has chosen another
+        layer.colormap.replace(colors)  # and draws it once, with its data
 
 
 def _numbers_of_types(table: pd.DataFrame, types: list[str]) -> np.ndarray:

@@ -1,8 +1,10 @@
-"""The results that the window shows, for all widgets."""
+"""News of the results that the window shows, for all widgets."""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
+
+from qtpy.QtCore import QObject, Signal
 
 from napari_nucleus.edits.session import EditSession
 
@@ -30,9 +32,14 @@ class ResultEditor(Protocol):
     def redo(self) -> bool:
         """Redo the change that was undone last; return whether it was possible."""
 
+    def show(self, label: int) -> bool:
+        """Bring a nucleus into view; return whether it was possible."""
 
-class ShownResults:
-    """What happens to results in the window.
+
+class ShownResults(QObject):
+    """Tells every widget what happens to results.
+
+    Types and counts of a result are in the metadata of its `nuclei` layer, at any moment.
 
     Attributes
     ----------
@@ -40,7 +47,11 @@ class ShownResults:
         The results that are being corrected.
     """
 
+    changed = Signal(object)
+    """Folder (`Path`) of a result whose nuclei, types or display changed."""
+
     def __init__(self) -> None:
+        super().__init__()
         self.editors: dict[Path, ResultEditor] = {}
 
 

@@ -11,6 +11,8 @@ from napari_nucleus.widgets.shared.regions import visible_region
 _SMALLEST, _LARGEST = 0.06, 0.5
 _GOOD = 0.15
 
+_ALMOST_ALL = 0.9  # of the canvas, that several nuclei take
+
 _STEP = 0.25  # of what is in view, that a key moves it by
 
 
@@ -48,12 +50,17 @@ class Viewport:
 
     def look_at(self, box: Box) -> None:
         """Bring a nucleus into the middle; zoom only if it would be too small or too large."""
-        camera = self._viewer.scene.camera
-        center = self._whole.data_to_world(((box.y0 + box.y1 - 1) / 2, (box.x0 + box.x1 - 1) / 2))
         share = max(box.width, box.height) * self.zoom / min(self._viewer.canvas.size)
         if not _SMALLEST <= share <= _LARGEST:
-            camera.zoom *= _GOOD / share
-        camera.center = center
+            self.zoom_by(_GOOD / share)
+        self._center(box)
+
+    def take_in(self, box: Box) -> None:
+        """Bring several nuclei into the middle; zoom out only if they would not fit."""
+        share = max(np.array([box.height, box.width]) * self.zoom / self._viewer.canvas.size)
+        if share > 1:
+            self.zoom_by(_ALMOST_ALL / share)
+        self._center(box)
 
     def zoom_by(self, factor: float) -> None:
         """Enlarge what is in the middle."""
@@ -66,3 +73,7 @@ class Viewport:
         center = np.array(camera.center)
         center[-2:] += step * (down, right)
         camera.center = center
+
+    def _center(self, box: Box) -> None:
+        center = self._whole.data_to_world(((box.y0 + box.y1 - 1) / 2, (box.x0 + box.x1 - 1) / 2))
+        self._viewer.scene.camera.center = center
