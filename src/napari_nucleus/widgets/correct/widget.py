@@ -50,6 +50,9 @@ class CorrectWidget(Dock):
 
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__("Correct nuclei")
+        # Empty once the window is gone; `self` would keep it from going.
+        self._alive = alive = [True]
+        self.destroyed.connect(lambda: alive.clear())
         self._viewer = napari_viewer
         self._workspace: Workspace | None = None
         self._adder: NucleusAdder | None = None
@@ -194,6 +197,8 @@ class CorrectWidget(Dock):
             workspace.clear(done)
 
     def _on_done(self) -> None:
+        if not self._alive:  # the window was closed meanwhile
+            return
         self.start_button.setEnabled(True)
         self.status.setText(self.status.text() or "Saved.")
         self._show_state()
