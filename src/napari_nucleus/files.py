@@ -85,6 +85,9 @@ def by_stem(files: Iterable[Path]) -> dict[str, Path]:
 def portable_name(name: str) -> str:
     """Return a name that is valid on every system, also where it comes from a layer.
 
+    It is cut to 220 bytes, so that there is room for a number, ``.nucleus`` and what is added while
+    a file is written.
+
     Parameters
     ----------
     name : str
@@ -101,8 +104,12 @@ def portable_name(name: str) -> str:
     ('HE 3_4_ stroma_', 'con_')
     """
     name = re.sub(r'[<>:"/\\|?*\x00-\x1f\x7f\ud800-\udfff]', "_", name) or "image"
+    name = name.encode()[:_LONGEST].decode(errors="ignore")
     return f"{name}_" if _DEVICE.fullmatch(name.split(".")[0].strip()) else name
 
+
+# File systems take 255 bytes.
+_LONGEST = 220
 
 # Names that Windows keeps for devices, with any suffix.
 _DEVICE = re.compile(r"con|prn|aux|nul|com[1-9]|lpt[1-9]", re.IGNORECASE)

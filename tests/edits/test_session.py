@@ -1,6 +1,7 @@
 """Corrections against geometry that is known by construction: squares of 10 px, 16 apart."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -171,6 +172,50 @@ def test_add(session: EditSession) -> None:
     assert row(session, 49)["type_prob"] == 1
     with pytest.raises(UserError, match="already there"):
         session.apply(operations.add, mask, 12, 5, "spindle")
+
+
+def test_new_nuclei_are_of_the_region_that_they_lie_in(path: Path) -> None:
+    run = json.loads((path / "run.json").read_text())
+    corners = [[10, 0], [40, 0], [40, 20], [10, 20]]
+    run["options"] = {"regions": {"stroma": corners, "all": [[0, 0], [99, 0], [99, 99], [0, 99]]}}
+    (path / "run.json").write_text(json.dumps(run))
+    table = pd.read_parquet(path / "nuclei.parquet")
+    table.assign(region="tumour").to_parquet(path / "nuclei.parquet")
+    with EditSession(path, picture(HEIGHT, WIDTH)) as session:
+        for x, y in ((13, 5), (61, 5), (115, 30)):
+            session.apply(operations.add, np.ones((6, 3), bool), x, y, "other")
+        session.apply(operations.split, [(22, 0), (22, 40)])
+        pieces = session.rows([2, 10, 49, 50, 51, 52, 53])
+        assert pieces["region"].tolist() == [
+            "tumour",
+            "tumour",
+            "stroma",
+            "all",
+            "",
+            *["tumour"] * 2,
+        ]
+        session.undo()
+        session.undo()
+        session.redo()
+        assert row(session, 51)["region"] == ""
+    assert open_result(path).table()["region"].value_counts()["tumour"] == 48
+
+
+def test_results_without_regions_can_be_corrected(path: Path) -> None:
+    """Those of earlier versions, in whose journals the rows have no region either."""
+    table = pd.read_parquet(path / "nuclei.parquet")
+    table.drop(columns="region").to_parquet(path / "nuclei.parquet")
+    with EditSession(path, picture(HEIGHT, WIDTH)) as session:
+        session.apply(operations.delete, [7])
+    journal = path / "edits.jsonl"
+    earlier = re.sub(r',"region":\["?"?\]', "", journal.read_text())
+    assert '"region"' not in earlier
+    journal.write_text(earlier)
+    assert len(open_result(path).table()) == 47
+    with EditSession(path, picture(HEIGHT, WIDTH)) as session:
+        session.undo()
+        assert row(session, 7)["region"] == ""
+    assert (open_result(path).table()["region"] == "").all()
 
 
 def test_add_at_the_border(session: EditSession) -> None:

@@ -202,6 +202,9 @@ def test_beside_the_image_or_in_documents(
         ('a<b>c"d|e?f*g\\h\n', "a_b_c_d_e_f_g_h_"),
         ("M\udcfcller", "M_ller"),
         ("NUL", "NUL_"),
+        ("com1.2", "com1.2_"),
+        ("x" * 300, "x" * 220),
+        ("肿" * 100, "肿" * 73),
         ("", "image"),
     ],
 )

@@ -14,6 +14,7 @@ from napari_nucleus.results.journal.pixels import PixelChange
 from napari_nucleus.results.journal.rows import NucleusTable
 from napari_nucleus.results.journal.state import Notes, State
 from napari_nucleus.results.labels import CHUNK, read_box, read_pixels
+from napari_nucleus.results.regions import Regions
 from napari_nucleus.slides import Slide
 from napari_nucleus.slides.tiles import Box
 
@@ -35,12 +36,15 @@ class Canvas:
         The image.
     mpp : float or None
         µm per level-0 pixel, None where not known.
+    regions : mapping of str to sequence of tuple of 2 float
+        Outlines of the regions that were segmented, by name; empty for a box or the whole image.
     """
 
     state: State
     levels: tuple[zarr.Array, ...]
     slide: Slide
     mpp: float | None
+    regions: Regions
 
     @property
     def table(self) -> NucleusTable:

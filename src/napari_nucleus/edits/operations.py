@@ -11,6 +11,7 @@ from napari_nucleus.measure import measure
 from napari_nucleus.results.journal.edit import Change, Edit
 from napari_nucleus.results.journal.pixels import PixelChange
 from napari_nucleus.results.journal.rows import Rows
+from napari_nucleus.results.regions import region_names
 from napari_nucleus.slides.tiles import Box
 
 # The widest gap that merging fills: a third of a small nucleus.
@@ -269,7 +270,7 @@ def _reshaped(
     inherited = canvas.table.rows(source[known], ("type", "type_prob", "region"))
     rows["type"] = np.full(len(labels), type_name, object)
     rows["type_prob"] = np.ones(len(labels))
-    rows["region"] = np.full(len(labels), "", object)
+    rows["region"] = region_names(canvas.regions, rows["centroid_x"], rows["centroid_y"])
     for name, values in inherited.items():
         rows[name][known] = values
     rows["edited"] = np.ones(len(labels), bool)

@@ -23,6 +23,7 @@ from napari_nucleus.results.journal.recovery import settle
 from napari_nucleus.results.journal.rows import Rows
 from napari_nucleus.results.journal.state import State
 from napari_nucleus.results.labels import open_labels
+from napari_nucleus.results.regions import Regions
 from napari_nucleus.slides import Slide
 from napari_nucleus.slides.tiles import Box
 
@@ -107,7 +108,7 @@ class EditSession:
         except OSError as error:
             self.read_only = f"{self.path.name} cannot be written to ({error.strerror})."
         try:
-            self._read(result.types)
+            self._read(result.types, result.run["options"].get("regions") or {})
         except BaseException:
             self._release()
             raise
@@ -117,7 +118,7 @@ class EditSession:
                 "that it is the same image."
             )
 
-    def _read(self, types: dict[str, str]) -> None:
+    def _read(self, types: dict[str, str], regions: Regions) -> None:
         state = State(self.path, types)
         self._journal = Journal(self.path)
         self._history = History(self._journal, state.notes.saved)
@@ -129,7 +130,7 @@ class EditSession:
             with write_errors(self.path):
                 settle(self.path, self._history)
         levels = open_labels(self.path / "labels.zarr", writable)
-        self.canvas = Canvas(state, levels, self.slide, self.mpp)
+        self.canvas = Canvas(state, levels, self.slide, self.mpp, regions)
         if self._journal.last < state.notes.saved:
             self.warning = (
                 f"{self.path.name}/edits.jsonl is truncated: all corrections are kept, but those "

@@ -1,18 +1,15 @@
 """Areas of a slide to segment: the whole image, a box, or drawn shapes."""
 
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import shapely
 from shapely.geometry.base import BaseGeometry
 
 from napari_nucleus.errors import UserError
+from napari_nucleus.results.regions import Regions, enclosed
 from napari_nucleus.slides import Slide
 from napari_nucleus.slides.tiles import Box
-
-Regions = Mapping[str, Sequence[tuple[float, float]]]
-"""Name of every region, and the corners (x, y) of its outline in level-0 pixels."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +76,9 @@ def areas_to_segment(
     areas: list[Area] = []
     earlier: BaseGeometry = shapely.Polygon()
     for name, outline in regions.items():
-        shape = _polygon(name, outline)
+        shape = enclosed(outline)
+        if shape.is_empty:
+            raise UserError(f"The region {name} encloses nothing: draw a rectangle or a polygon.")
         x0, y0, x1, y1 = shape.bounds
         left, top = math.floor(x0 + 0.5), math.floor(y0 + 0.5)
         right, bottom = math.ceil(x1 + 0.5), math.ceil(y1 + 0.5)
@@ -87,16 +86,6 @@ def areas_to_segment(
         areas.append(Area(box, name, shape.difference(earlier.buffer(-tolerance))))
         earlier = earlier.union(shape)
     return areas
-
-
-def _polygon(name: str, outline: Sequence[tuple[float, float]]) -> BaseGeometry:
-    """Return what an outline encloses, though it may cross itself."""
-    corners = [(float(x), float(y)) for x, y in outline]
-    # lines that are left over where an outline runs back on itself go with the buffer
-    shape = shapely.make_valid(shapely.Polygon(corners)).buffer(0) if len(corners) > 2 else None
-    if shape is None or shape.is_empty:
-        raise UserError(f"The region {name} encloses nothing: draw a rectangle or a polygon.")
-    return shape
 
 
 def _box(slide: Slide, region: tuple[int, int, int, int] | None, name: str = "") -> Box:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from napari_nucleus.errors import UserError
-from napari_nucleus.inference.areas import Regions, areas_to_segment
+from napari_nucleus.inference.areas import areas_to_segment
 from napari_nucleus.inference.deferred_types import DeferredTypes
 from napari_nucleus.inference.steps import at_once
 from napari_nucleus.inference.stitching import BAND, Stitcher
@@ -18,6 +18,7 @@ from napari_nucleus.models.checkpoints import load_checkpoint
 from napari_nucleus.models.devices import memory_format, pick_device
 from napari_nucleus.nucleus_types import UNTYPED, type_colors
 from napari_nucleus.results import Result, ResultWriter
+from napari_nucleus.results.regions import Regions
 from napari_nucleus.slides import Slide, check_mpp, open_slide, slide_from_arrays
 from napari_nucleus.slides.tiles import Box, Grid, Tile, map_stride
 from napari_nucleus.weights.store import DEFAULT_MODEL

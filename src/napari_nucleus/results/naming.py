@@ -92,8 +92,9 @@ def choose_destination(
         result, csv = folder / f"{stem}.nucleus", folder / f"{stem}.csv"
         reason = wanted.obstacle(result, csv)
         if not reason:
-            again = "replaces the same segmentation" if os.path.lexists(result) else ""
-            return Destination(result, csv, first or again)
+            if os.path.lexists(result):
+                first = first or "replaces the same segmentation"
+            return Destination(result, csv, first)
         first = first or reason
     raise AssertionError("numbers do not end")
 

@@ -92,7 +92,7 @@ class NucleusTable:
         if not known.all():
             new = ~known
             self.columns = {
-                name: np.insert(values, index[new], after[name][new])
+                name: np.insert(values, index[new], _values(after, name, len(new))[new])
                 for name, values in self.columns.items()
             }
 
