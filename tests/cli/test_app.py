@@ -1,6 +1,8 @@
 """How commands end."""
 
+import ast
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +13,7 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
+import napari_nucleus
 from napari_nucleus.cli import app
 from napari_nucleus.cli.app import Command, Stopped
 from napari_nucleus.errors import UserError
@@ -55,6 +58,21 @@ def test_error_names_the_option_that_solves_it(
     raising.append(error)
     result = run("raise")
     assert (result.exit_code, result.stdout, result.stderr) == (1, "", f"Error: {line}\n")
+
+
+def test_windows_show_no_options() -> None:
+    """Messages of what windows use as well name none; the command line adds its own."""
+    package = Path(napari_nucleus.__file__).parent
+    found = [
+        str(node.value)
+        for file in package.rglob("*.py")
+        if file.parent.name != "cli"
+        for call in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "UserError"
+        for node in ast.walk(call)
+        if isinstance(node, ast.Constant) and re.search(r"(?<!\w)--[a-z]", str(node.value))
+    ]
+    assert [text for text in found if "raw2ometiff" not in text] == []  # another program's
 
 
 @pytest.mark.parametrize(

@@ -341,9 +341,17 @@ def test_material_is_kept_to_the_last_pixel(data: Path, tmp_path: Path) -> None:
         for one, other in zip(getattr(found, part), getattr(again, part), strict=True):
             for key, value in vars(one).items():
                 np.testing.assert_array_equal(value, getattr(other, key))
-    (tmp_path / "samples.npz").write_bytes(b"half of it")
-    with pytest.raises(UserError, match="the run cannot be resumed"):
-        TrainingData.load(tmp_path / "samples.npz")
+    whole = (tmp_path / "samples.npz").read_bytes()
+    half = len(whole) // 2
+    for content in (
+        b"",
+        b"half of it",
+        whole[:half],
+        whole[:half] + bytes(50) + whole[half + 50 :],
+    ):
+        (tmp_path / "samples.npz").write_bytes(content)
+        with pytest.raises(UserError, match="the run cannot be resumed"):
+            TrainingData.load(tmp_path / "samples.npz")
 
 
 def test_material_is_not_unpickled(tmp_path: Path) -> None:
