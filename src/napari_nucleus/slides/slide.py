@@ -86,7 +86,7 @@ class Slide:
         """
         if self.mpp is not None:
             return self.mpp
-        if self.size is not None:
+        if self.size is not None and self.size.mpp is None:
             raise UserError(
                 f"The pixels of {self.name} are not square ({self.size.x:g} x {self.size.y:g} µm): "
                 "resample the image to square pixels, or set its µm/px.",
@@ -272,6 +272,7 @@ def slide_from_arrays(
     mpp: float | None = None,
     name: str = "image",
     path: str | Path | None = None,
+    size: PixelSize | None = None,
 ) -> Slide:
     """Make a slide of arrays, such as the levels of a napari layer.
 
@@ -286,6 +287,8 @@ def slide_from_arrays(
         Name of the slide.
     path : str or Path or None
         File that the arrays were read from, if any.
+    size : PixelSize or None
+        Size of the pixels of the largest, where they are not square.
 
     Returns
     -------
@@ -307,7 +310,7 @@ def slide_from_arrays(
             raise UserError(f"{name} is empty: choose another image")
     arrays.sort(key=lambda array: array.shape[0] * array.shape[1], reverse=True)
     rgb = [array_as_rgb(array, name) for array in arrays]
-    return Slide(name, None if path is None else Path(path), mpp, with_coarser(rgb))
+    return Slide(name, None if path is None else Path(path), mpp, with_coarser(rgb), size)
 
 
 def _magic(path: Path) -> bytes:

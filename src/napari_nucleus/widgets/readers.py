@@ -1,7 +1,6 @@
 """Readers for result folders and slides."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from napari.layers import Image, Layer
@@ -56,12 +55,10 @@ def _result_layers(path: str) -> list[Layer]:
 
 
 def _image_of(result: Result) -> Image | None:
-    source = result.run["source"]["path"]
-    if source is None or not Path(source).is_file():
-        return None
-    slide = open_slide(source, mpp=result.mpp)
-    if slide.shape != result.shape:  # another image of that name
-        return None
-    layer = image_layer(slide)
-    layer.metadata["result"] = str(result.path)
-    return layer
+    for place in result.image_paths():
+        slide = open_slide(place, mpp=result.mpp)
+        if slide.shape == result.shape:  # else another image of that name
+            layer = image_layer(slide)
+            layer.metadata["result"] = str(result.path)
+            return layer
+    return None

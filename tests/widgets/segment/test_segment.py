@@ -22,6 +22,7 @@ from napari_nucleus.nucleus_types import type_colors
 from napari_nucleus.results import open_result
 from napari_nucleus.slides import open_slide
 from napari_nucleus.widgets.segment import SegmentWidget
+from napari_nucleus.widgets.shared.layer_slide import layer_slide
 from napari_nucleus.widgets.shared.layers import image_layer
 from tests.tissue import TYPES, Decoder, Tissue
 
@@ -146,7 +147,7 @@ def test_two_images_have_layers_of_their_own(
     [
         pytest.param(lambda w, v: v.layers.clear(), "open a slide", id="no image"),
         pytest.param(lambda w, v: w.model.setCurrentIndex(-1), "choose one", id="no model"),
-        pytest.param(lambda w, v: setattr(w.mpp, "mpp", None), "enter its µm/px", id="no scale"),
+        pytest.param(lambda w, v: setattr(w.mpp, "mpp", None), "set it, about 0.25", id="no scale"),
         pytest.param(lambda w, v: w.where.setCurrentIndex(2), "shapes layer", id="no shape"),
     ],
 )
@@ -385,3 +386,41 @@ def test_table_of_the_nuclei_opens(
     widget.result.table_button.click()
     (table,) = viewer.window.dock_widgets["Table of nuclei"].findChildren(QTableView)
     assert table.model().rowCount() == len(made.types)
+
+
+def test_the_plane_of_a_stack_that_is_in_view(
+    widget: SegmentWidget, viewer: Viewer, made: Tissue, qtbot: QtBot, told: Told
+) -> None:
+    planes = np.stack([np.full_like(made.coded(), 255), made.coded()])
+    place = {"scale": (3, 0.25, 0.25), "translate": (0, 20, -9)}
+    stack = viewer.add_image(planes, rgb=True, name="stack", **place)
+    viewer.dims.set_point(0, 3)
+    widget.mpp.mpp = 0.25
+    widget.where.setCurrentText("Visible area")
+    press_segment(widget, qtbot)
+    assert told()[0] == "Segmenting stack: the plane in view."
+    nuclei = viewer.layers["nuclei"]
+    np.testing.assert_array_equal(nuclei.data > 0, made.labels > 0)
+    np.testing.assert_allclose(nuclei.extent.world, stack.extent.world[:, 1:])
+    assert nuclei.units == stack.units[1:]
+    viewer.dims.set_point(0, 0)
+    run = open_result(nuclei.metadata["result"]).run
+    assert layer_slide(stack, 0.25).digest() == run["source"]["sha256"]  # for Correct and Train
+    assert run["source"]["path"] is None
+
+
+def test_a_cropped_layer_leaves_the_result_of_its_file(
+    widget: SegmentWidget, viewer: Viewer, made: Tissue, tmp_path: Path, qtbot: QtBot
+) -> None:
+    Picture.fromarray(made.coded()).save(tmp_path / "tissue.png")
+    (layer,) = viewer.open(tmp_path / "tissue.png", plugin="napari")
+    widget.mpp.mpp = 0.25
+    press_segment(widget, qtbot)
+    before = tree(tmp_path / "tissue.nucleus")
+    layer.data = layer.data[20:150, 30:200]
+    press_segment(widget, qtbot)
+    assert tree(tmp_path / "tissue.nucleus") == before
+    result = open_result(layer.metadata["result"])
+    assert result.path != tmp_path / "tissue.nucleus"
+    assert result.shape == (130, 170)
+    assert result.run["source"]["path"] is None

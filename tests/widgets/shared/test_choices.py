@@ -68,14 +68,38 @@ def test_a_file_that_holds_no_model_is_not_taken(
     assert models.checkpoint == "mine"
 
 
-def test_images_are_those_that_may_be_a_slide(qtbot: QtBot) -> None:
+def test_images_are_listed_with_what_they_need(qtbot: QtBot, told: Told) -> None:
     plane = np.zeros((40, 60, 3), np.uint8)
-    layers = LayerList([Image(plane, name="a"), Image(plane[..., 0], name="grey")])
+    layers = LayerList([Image(plane, name="a"), Image(plane[..., 0], name="b")])
     box = ImageChoice(layers)
     qtbot.addWidget(box)
-    layers.extend([Image(np.zeros((5, 40, 60)), name="stack"), Labels(plane[..., 0], name="cells")])
+    first = Image(plane.transpose(2, 0, 1), name="c")
+    layers.extend([first, Labels(plane[..., 0], name="cells")])
     box.update_choices(layers)
-    assert [box.itemText(i) for i in range(box.count())] == ["a", "grey"]
+    texts = [box.itemText(i) for i in range(box.count())]
+    assert texts == ["a", "b: grey, taken as RGB", "c: channel-first, shown as RGB"]
+    assert box.layer is first
+    assert not told()
+
+
+def test_a_new_image_that_cannot_be_segmented_is_told_about(qtbot: QtBot, told: Told) -> None:
+    depth = Image(np.linspace(-3, 7, 2400).reshape(40, 60), name="depth")
+    plane = Image(np.zeros((40, 60, 3), np.uint8), name="a")
+    layers = LayerList([plane])
+    box = ImageChoice(layers)
+    qtbot.addWidget(box)
+    layers.append(depth)
+    box.update_choices(layers)
+    box.update_choices(layers)
+    (message,) = told()
+    assert message.startswith("depth has values from -3 to 7: scale it")
+    assert message.endswith("a stays chosen.")
+    assert box.layer is plane
+    assert box.itemText(1) == "depth: cannot be segmented"
+    assert box.itemData(1, Qt.ItemDataRole.ToolTipRole).startswith("depth has values")
+    alone = ImageChoice(LayerList([depth]))
+    qtbot.addWidget(alone)
+    assert alone.layer is depth
 
 
 def test_a_new_image_is_chosen_and_other_changes_keep_the_choice(qtbot: QtBot) -> None:

@@ -7,15 +7,17 @@ from napari.layers import Image, Labels
 
 from napari_nucleus.results.naming import run_title
 from napari_nucleus.widgets.segment.job import Segmentation
+from napari_nucleus.widgets.shared.layer_pixels import plane_shape
 from napari_nucleus.widgets.shared.layers import labels_of, renew, result_of, results_of
 
 
 def open_results(image: Image | None, layers: LayerList) -> list[Labels]:
-    """Return the `nuclei` layers of all results of an image, the latest last."""
+    """Return the `nuclei` layers of all results of an image as it is now, the latest last."""
     if image is None:
         return []
     found = (labels_of(folder, "nuclei", layers) for folder in results_of(image))
-    return [one for one in found if one is not None]
+    shape = plane_shape(image)
+    return [one for one in found if one is not None and plane_shape(one) == shape]
 
 
 def show_steps(found: Segmentation, image: Image, layers: LayerList) -> Iterator[None]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
-from napari.utils.notifications import show_error
+from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import QEvent, QTimer, Signal
 from qtpy.QtWidgets import (
     QComboBox,
@@ -33,6 +33,7 @@ from napari_nucleus.widgets.shared.choices import ImageChoice, ModelChoice, MppF
 from napari_nucleus.widgets.shared.device_choice import DeviceChoice
 from napari_nucleus.widgets.shared.dock import Dock
 from napari_nucleus.widgets.shared.job_notice import JobNotice
+from napari_nucleus.widgets.shared.layer_pixels import plane_in_view
 from napari_nucleus.widgets.shared.layer_slide import layer_mpp, layer_slide
 from napari_nucleus.widgets.shared.layers import placement_of, result_of
 from napari_nucleus.widgets.shared.regions import shape_regions, visible_region
@@ -68,6 +69,7 @@ class SegmentWidget(Dock):
         self._viewer = napari_viewer
         self._image: Image | None = None  # chosen in the form
         self._segmented: Image | None = None  # being segmented
+        self._plane: tuple[int, ...] = ()  # of a stack
         self._job: Job | None = None
         self._running: SegmentJob | None = None
         self._notice: JobNotice | None = None
@@ -157,20 +159,19 @@ class SegmentWidget(Dock):
             raise UserError("No image to segment: open a slide first.")
         if self.model.checkpoint is None:
             raise UserError("No model selected: choose one, or load weights from a file.")
-        if self.mpp.mpp is None:
-            raise UserError(
-                f"The pixel size of {image.name} is unknown: enter its µm/px "
-                "(about 0.25 for a 40× scan, 0.5 for 20×)."
-            )
-        give_scale(self._viewer, image, self.mpp.mpp)
+        self._plane = plane_in_view(self._viewer, image)
+        slide = layer_slide(image, self.mpp.mpp, self._plane)
+        give_scale(self._viewer, image, slide.require_mpp())
         where = self.where.currentText()
         region = visible_region(self._viewer, image) if where == _VISIBLE else None
         regions = shape_regions(self._viewer, image) if where == _SHAPES else None
         target = self._choose_target(image)
         if target is None:
             return None
+        if self.layer.conversion:
+            show_info(f"Segmenting {self.layer.currentText()}.")
         return SegmentJob(
-            slide=layer_slide(image, self.mpp.mpp),
+            slide=slide,
             transform=placement_of(image),
             model=self.model.checkpoint,
             region=region,
@@ -181,6 +182,7 @@ class SegmentWidget(Dock):
 
     def _choose_target(self, image: Image) -> Target | None:
         """Return where the nuclei go; ask if there are corrections, None to do nothing."""
+        self.target.show_results(open_results(image, self._viewer.layers))
         target = self.target.target
         if target.way is Way.ADD:
             return target
@@ -268,6 +270,7 @@ class SegmentWidget(Dock):
 
     def _show_new(self, found: Segmentation) -> Iterator[None]:
         assert self._segmented is not None
+        self._segmented.metadata["plane"] = self._plane
         line = f"{found.found:,} nuclei in {found.seconds:.1f} s"
         self.status.setText(line if found.found else f"No nuclei were found: {_HINT}.")
         return show_steps(found, self._segmented, self._viewer.layers)

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from napari.layers import Image, Labels, Layer
-from napari.utils.notifications import show_error
+from napari.utils.notifications import show_error, show_warning
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QFileDialog
 
@@ -13,6 +13,7 @@ from napari_nucleus.slides.pixel_size import check_mpp
 from napari_nucleus.weights.description import description, summary
 from napari_nucleus.weights.sam import missing_sam
 from napari_nucleus.weights.store import DEFAULT_MODEL, find_checkpoint, list_checkpoints, read_card
+from napari_nucleus.widgets.shared.layer_pixels import conversion
 from napari_nucleus.widgets.shared.layers import result_of
 from napari_nucleus.widgets.shared.steady_label import SteadyLabel
 
@@ -70,37 +71,61 @@ class MppField(QDoubleSpinBox):
 
 
 class ImageChoice(QComboBox):
-    """The two-dimensional image layers of a viewer."""
+    """The image layers of a viewer, each with what its pixels need to become RGB."""
 
     def __init__(self, layers: Iterable[Layer]) -> None:
         super().__init__()
         self._images: list[Image] = []
         self.setToolTip("Image to segment")
         shrinkable(self)
-        self.update_choices(layers)
+        self._list(layers)
 
     @property
     def layer(self) -> Image | None:
         """The chosen layer, None without one."""
         return self._images[self.currentIndex()] if self._images else None
 
+    @property
+    def conversion(self) -> str:
+        """How the pixels of the chosen layer become RGB, empty for 8-bit RGB."""
+        return self.currentData() or ""
+
     def choose(self, layer: Image) -> None:
         """Choose a layer."""
         self.setCurrentIndex(self._images.index(layer))
 
     def update_choices(self, layers: Iterable[Layer]) -> None:
-        """Follow the viewer: choose an image that is new, else keep the one chosen."""
-        images = [one for one in layers if isinstance(one, Image) and one.ndim == 2]
+        """Follow the viewer: choose an image that is new, else keep the one chosen.
+
+        A new image that cannot be segmented is told about, and not chosen beside others.
+        """
+        for layer, problem in self._list(layers).items():
+            if layer is not self.layer:
+                show_warning(f"{problem} {self.currentText()} stays chosen.")
+
+    def _list(self, layers: Iterable[Layer]) -> dict[Image, str]:
+        """List and choose; return what is wrong with new images."""
+        images = [one for one in layers if isinstance(one, Image)]
         new = [one for one in images if one not in self._images]
         kept = [one for one in images if one == self.layer]
         blocked = self.blockSignals(True)
         self.clear()
         self._images = images
-        self.addItems([one.name for one in images])
-        for one in (*kept, *new)[-1:]:
+        problems = {}
+        for one in images:
+            try:
+                note, tip = conversion(one), ""
+            except UserError as error:
+                note, tip = "cannot be segmented", str(error)
+                problems[one] = tip
+            self.addItem(f"{one.name}: {note}" if note else one.name, note)
+            self.setItemData(self.count() - 1, tip or note, Qt.ItemDataRole.ToolTipRole)
+        suitable = [one for one in new if one not in problems]
+        for one in ([*kept, *suitable] or new)[-1:]:
             self.choose(one)
         self.blockSignals(blocked)
         self.currentIndexChanged.emit(self.currentIndex())
+        return {one: problems[one] for one in new if one in problems}
 
 
 class ResultChoice(QComboBox):

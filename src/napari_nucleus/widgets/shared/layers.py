@@ -63,7 +63,7 @@ def with_overview(slide: Slide) -> Slide:
     large = [level for level in slide.levels if level.shape[0] * level.shape[1] > _OVERVIEW]
     height, width, _ = slide.levels[len(large)].shape
     overview = slide.read(0, 0, width, height, level=len(large))
-    return slide_from_arrays([*large, overview], slide.mpp, slide.name, slide.path)
+    return slide_from_arrays([*large, overview], slide.mpp, slide.name, slide.path, slide.size)
 
 
 def placement(mpp: float | None) -> dict[str, Any]:
@@ -72,8 +72,17 @@ def placement(mpp: float | None) -> dict[str, Any]:
 
 
 def placement_of(layer: Layer) -> dict[str, Any]:
-    """Return the transform of a layer, to give another layer the same one."""
-    return {name: getattr(layer, name) for name in _TRANSFORM}
+    """Return the transform of a layer, or of the planes of a stack, to give another the same."""
+    if layer.ndim == 2:
+        return {name: getattr(layer, name) for name in _TRANSFORM}
+    origin, down, right = (
+        np.asarray(layer.data_to_world((*(0,) * (layer.ndim - 2), *place)))[-2:]
+        for place in ((0, 0), (1, 0), (0, 1))
+    )
+    scale = np.asarray(layer.scale)[-2:]
+    affine = np.eye(3)
+    affine[:2] = np.column_stack([(down - origin) / scale[0], (right - origin) / scale[1], origin])
+    return {"scale": scale, "affine": affine, "units": layer.units[-2:]}
 
 
 def nuclei_layers(result: Result, transform: Mapping[str, Any]) -> tuple[Labels, Labels]:

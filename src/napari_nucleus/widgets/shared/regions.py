@@ -10,6 +10,7 @@ from napari.components import ViewerModel
 from napari.layers import Image, Labels, Shapes
 
 from napari_nucleus.errors import UserError
+from napari_nucleus.widgets.shared.layer_pixels import plane_shape
 
 Region = tuple[int, int, int, int]
 """x, y, width and height in level-0 pixels."""
@@ -71,7 +72,7 @@ def shape_regions(viewer: ViewerModel, layer: Image | Labels) -> dict[str, Outli
     for index in _chosen(shapes):
         corners = _corners(shapes, index)
         _checked(layer, corners)
-        inside = [layer.world_to_data(corner)[:2] for corner in corners]
+        inside = [layer.world_to_data(corner)[-2:] for corner in corners]
         found[names[index]] = [(float(x), float(y)) for y, x in inside]
     return found
 
@@ -136,10 +137,10 @@ def _shapes_layer(viewer: ViewerModel) -> Shapes:
 
 def _bounding_region(layer: Image | Labels, points: Iterable[Any]) -> Region | None:
     """Return the pixels of a layer within the bounding box of points in world coordinates."""
-    inside = np.array([layer.world_to_data(point) for point in points])
+    inside = np.array([layer.world_to_data(point)[-2:] for point in points])
     # napari's data coordinates count from the centre of the first pixel.
     top, left = np.maximum(np.floor(inside.min(0) + 0.5), 0)
-    height, width = layer.level_shapes[0][:2]
+    height, width = plane_shape(layer)
     bottom = min(math.ceil(inside[:, 0].max() + 0.5), height)
     right = min(math.ceil(inside[:, 1].max() + 0.5), width)
     if bottom <= top or right <= left:
