@@ -1,5 +1,6 @@
 """Table, legends and layers of a result are in step, by label."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +135,9 @@ def test_rows_and_nuclei_are_selected_by_label_after_sorting(
     assert len(selected_nuclei(nuclei)) == 0
 
 
-def test_rows_are_filtered(viewer: Viewer, nuclei: Labels, table: NucleiTable) -> None:
+def test_rows_are_filtered(
+    nuclei: Labels, table: NucleiTable, told: Callable[[], list[str]]
+) -> None:
     features = nuclei.features
     limit = float(features["area_um2"].median())
     table.type.setCurrentText("dark")
@@ -145,7 +148,7 @@ def test_rows_are_filtered(viewer: Viewer, nuclei: Labels, table: NucleiTable) -
     assert table.count.text() == f"{len(met)} of {len(features)} nuclei"
     table.condition.setText("area_um2 >")
     table.condition.returnPressed.emit()
-    assert table.problem.isVisible()
+    assert "is not a condition (invalid syntax): write one" in told()[-1]
     assert table.model.labels.tolist() == met.tolist()
     table.condition.clear()
     table.view.selectAll()
@@ -249,6 +252,20 @@ def test_a_new_run_takes_no_selection_over(
     assert len(selected_nuclei(nuclei)) == 0
     label = click_row(table, 2)
     check_selected(viewer, table, nuclei, label)
+
+
+def test_it_opens_from_correct_nuclei(
+    viewer: Viewer, nuclei: Labels, closed: CorrectWidget
+) -> None:
+    closed.table_button.click()
+    table = viewer.window.dock_widgets["Table of nuclei"]
+    assert table.model.labels.tolist() == nuclei.features["label"].tolist()
+
+
+def test_it_fits_a_small_window(table: NucleiTable, closed: CorrectWidget) -> None:
+    """1280 px less the layer list (330 px), with a dock beside the image."""
+    assert table.minimumSizeHint().width() <= 900
+    assert table.minimumSizeHint().height() < 200
 
 
 def test_csv_is_that_of_the_result(
@@ -385,4 +402,4 @@ def test_the_canvas_draws_the_colours_of_the_types(viewer: Viewer, nuclei: Label
     layers.select_nuclei(Path(nuclei.metadata["result"]), at, viewer.layers)
     picture = viewer.screenshot(canvas_only=True, flash=False)
     middle = picture[picture.shape[0] // 2, picture.shape[1] // 2, :3]
-    assert tuple(middle.tolist()) == (255, 255, 0)
+    assert tuple(middle.tolist()) == (255, 255, 255)

@@ -5,7 +5,7 @@ from napari_nucleus.widgets.shared.nucleus_colors import NucleusColormap, class_
 
 TYPES = {"dark": "#ff0000", "pale": "#0000ff"}
 
-RED, BLUE, WHITE, YELLOW = [1, 0, 0, 1], [0, 0, 1, 1], [1, 1, 1, 1], [1, 1, 0, 1]
+RED, BLUE, WHITE = [1, 0, 0, 1], [0, 0, 1, 1], [1, 1, 1, 1]
 NOTHING = [0, 0, 0, 0]
 
 
@@ -25,7 +25,7 @@ def test_labels_have_the_colours_of_their_types() -> None:
 def test_types_are_hidden_and_nuclei_selected() -> None:
     numbers = np.array([0, 1, 2, 1], np.uint8)
     colors = NucleusColormap.of(numbers, TYPES, ["dark"], np.array([2, 10]))
-    assert colors.map(np.arange(4)).tolist() == [NOTHING, NOTHING, YELLOW, NOTHING]
+    assert colors.map(np.arange(4)).tolist() == [NOTHING, NOTHING, WHITE, NOTHING]
     shown = class_colors(TYPES, ["dark"]).map(np.arange(3))
     assert shown.tolist() == [NOTHING, NOTHING, BLUE]
 
@@ -33,5 +33,5 @@ def test_types_are_hidden_and_nuclei_selected() -> None:
 def test_labels_get_other_types() -> None:
     colors = NucleusColormap.of(np.array([0, 1, 2], np.uint8), TYPES, selected=np.array([1]))
     colors.renumber(np.array([1, 2, 500]), np.array([2, 1, 1], np.uint8))
-    assert colors.map(np.array([0, 1, 2, 3, 500])).tolist() == [NOTHING, YELLOW, RED, WHITE, RED]
+    assert colors.map(np.array([0, 1, 2, 3, 500])).tolist() == [NOTHING, WHITE, RED, WHITE, RED]
     assert colors.numbers[[1, 2, 500]].tolist() == [2, 1, 1]

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import (
     QComboBox,
     QFileDialog,
     QFormLayout,
+    QHBoxLayout,
     QLabel,
     QPushButton,
     QVBoxLayout,
@@ -28,6 +29,7 @@ from napari_nucleus.widgets.shared.background import Failure, in_background
 from napari_nucleus.widgets.shared.choices import ResultChoice
 from napari_nucleus.widgets.shared.dock import Dock
 from napari_nucleus.widgets.shared.layers import image_layer, labels_of, placement_of, result_of
+from napari_nucleus.widgets.shared.nuclei_table import open_table
 from napari_nucleus.widgets.shared.open_session import ImageMoved, image_of, open_session
 from napari_nucleus.widgets.shared.regions import shape_region, visible_region
 
@@ -63,12 +65,15 @@ class CorrectWidget(Dock):
         self.where.setToolTip("Region of a large slide to correct first")
         self.start_button = QPushButton("Start correcting")
         self.start_button.setToolTip("Correct the result, or finish; every edit is saved at once")
+        self.table_button = QPushButton("Table…")
+        self.table_button.setToolTip("Open the table of nuclei below the image")
         self.panel = CorrectingPanel()
         self.status = QLabel()
         self._lay_out()
         self._show_state()
         self.results.currentIndexChanged.connect(self._show_state)
         self.start_button.clicked.connect(self._on_button)
+        self.table_button.clicked.connect(self.show_table)
         self.panel.sam.changed.connect(self._on_sam)
 
     def start(self) -> None:
@@ -85,6 +90,11 @@ class CorrectWidget(Dock):
         if self._workspace is not None:
             self.start_button.setEnabled(False)
             self._leave(self._on_done)
+
+    def show_table(self) -> None:
+        """Open the table of the chosen result below the canvas."""
+        if (nuclei := self.results.layer) is not None:
+            open_table(self._viewer, nuclei)
 
     def changeEvent(self, a0: QEvent | None) -> None:
         """Finish when napari takes the widget out of the window."""
@@ -224,6 +234,7 @@ class CorrectWidget(Dock):
         open_ = self._workspace is not None
         layer = self.results.layer
         self.start_button.setText("Done" if open_ else "Start correcting")
+        self.table_button.setEnabled(layer is not None)
         self.panel.setVisible(open_)
         self.results.setEnabled(not open_)
         self._form.setRowVisible(self.where, not open_ and layer is not None and layer.multiscale)
@@ -236,9 +247,13 @@ class CorrectWidget(Dock):
         self.status.setWordWrap(True)
         self.status.setStyleSheet("font-weight: bold")
         self.start_button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self.table_button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         column = QVBoxLayout(self.content)
         column.addLayout(self._form)
-        column.addWidget(self.start_button)
+        buttons = QHBoxLayout()
+        buttons.addWidget(self.start_button, 1)
+        buttons.addWidget(self.table_button)
+        column.addLayout(buttons)
         column.addWidget(self.panel)
         column.addStretch()
         self.footer.insertWidget(0, self.status, 1)

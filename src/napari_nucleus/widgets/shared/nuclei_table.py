@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from napari.layers import Labels
+from napari.utils.notifications import show_error
 from napari.viewer import Viewer
 from qtpy.QtCore import (
     QEvent,
@@ -30,7 +31,7 @@ from qtpy.QtWidgets import (
 from napari_nucleus.edits import operations
 from napari_nucleus.errors import UserError
 from napari_nucleus.slides.tiles import Box
-from napari_nucleus.widgets.shared.choices import ResultChoice
+from napari_nucleus.widgets.shared.choices import ResultChoice, shrinkable
 from napari_nucleus.widgets.shared.layers import layers_of, result_of, select_nuclei
 from napari_nucleus.widgets.shared.result_edit import edit_result
 from napari_nucleus.widgets.shared.save_csv import choose_csv
@@ -40,6 +41,8 @@ from napari_nucleus.widgets.shared.viewport import Viewport
 
 _TITLE = "Table of nuclei"
 _HEIGHT = 230  # of the dock, in pixels
+_PADDING = 36  # of a column, for the arrow of sorting or the colour of a type
+_LETTERS = 7  # of a list of choices, at the least
 _ALL = "All classes"
 _SET_CLASS = "Set class…"
 
@@ -82,7 +85,6 @@ class NucleiTable(QWidget):
         )
         self.csv_button = QPushButton("Save CSV…")
         self.csv_button.setToolTip("Save the table of all nuclei of the result")
-        self.problem = QLabel()
         self.view = QTableView()
         self._lay_out()
         self._connect()
@@ -150,6 +152,7 @@ class NucleiTable(QWidget):
         self._selected = self._selected[np.isin(self._selected, columns["label"])]
         self._offer_types(types)
         self.model.show_nuclei(columns, types)
+        self._widen(types)
         self._mark()
 
     def _offer_types(self, types: dict[str, str]) -> None:
@@ -162,6 +165,16 @@ class NucleiTable(QWidget):
             box.addItems([first, *types])
             box.setCurrentIndex(max(box.findText(chosen), 0))
             box.blockSignals(blocked)
+
+    def _widen(self, types: dict[str, str]) -> None:
+        """Make columns wide enough for their names, and for those of the types."""
+        measure = self.view.fontMetrics().horizontalAdvance
+        for place in range(self.model.columnCount()):
+            name = self.model.headerData(place, Qt.Orientation.Horizontal)
+            texts = [name, "0,000.00", *(types if name == "type" else ())]
+            width = max(map(measure, texts)) + _PADDING
+            if self.view.columnWidth(place) < width:
+                self.view.setColumnWidth(place, width)
 
     def _show_count(self) -> None:
         shown, total = self.model.rowCount(), self.model.total
@@ -250,10 +263,8 @@ class NucleiTable(QWidget):
         type_name = self.type.currentText() if self.type.currentIndex() > 0 else ""
         try:
             self.model.filter(type_name, self.condition.text().strip())
-            self.problem.hide()
         except UserError as error:
-            self.problem.setText(str(error))
-            self.problem.show()
+            show_error(str(error))
 
     def _on_reset(self) -> None:
         """Show again what is selected, after the rows were sorted, filtered or edited."""
@@ -321,10 +332,9 @@ class NucleiTable(QWidget):
         assert rows is not None
         rows.hide()
         rows.setDefaultSectionSize(22)
-        self.condition.setMinimumWidth(200)
-        self.problem.setWordWrap(True)
-        self.problem.setStyleSheet("font-weight: bold")
-        self.problem.hide()
+        for choice in (self.results, self.type, self.set_class):
+            shrinkable(choice).setMinimumContentsLength(_LETTERS)
+        self.condition.setMinimumWidth(130)
         bar = QHBoxLayout()
         bar.addWidget(self.results)
         bar.addWidget(self.type)
@@ -335,7 +345,6 @@ class NucleiTable(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(4, 4, 4, 4)
         column.addLayout(bar)
-        column.addWidget(self.problem)
         column.addWidget(self.view)
 
 
@@ -357,6 +366,9 @@ def open_table(viewer: Viewer, nuclei: Labels) -> NucleiTable:
         dock, window = _dock_of(table), table.window()
         # napari would open it at its smallest height.
         if dock is not None and isinstance(window, QMainWindow):
+            # Below the layer list, a small window would leave it no more than two rows.
+            left = Qt.DockWidgetArea.LeftDockWidgetArea
+            window.setCorner(Qt.Corner.BottomLeftCorner, left)
             window.resizeDocks([dock], [_HEIGHT], Qt.Orientation.Vertical)
     table.choose(nuclei)
     if (dock := _dock_of(table)) is not None:

@@ -10,8 +10,8 @@ from pydantic import PrivateAttr
 
 # Of a label without a type, such as one that is being painted.
 _UNTYPED = "#ffffff"
-# Of nuclei that are selected in the table.
-_SELECTED = "#ffff00"
+# Of nuclei that are selected in the table: that of no type.
+_SELECTED = "#ffffff"
 
 
 class NucleusColormap(CyclicLabelColormap):

@@ -201,7 +201,8 @@ class NucleiModel(QAbstractTableModel):
         try:
             meets = table.eval(condition, engine="python", local_dict={}, global_dict={})
         except Exception as error:  # of a dozen kinds
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            text = error.msg if isinstance(error, SyntaxError) else str(error)
+            reason = text.splitlines()[0] if text else type(error).__name__
             raise UserError(f"{condition!r} is not a condition ({reason}): {_EXAMPLE}") from error
         if not isinstance(meets, pd.Series) or meets.dtype != bool:
             raise UserError(f"{condition!r} is not a condition: {_EXAMPLE}")
