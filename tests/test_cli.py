@@ -279,6 +279,12 @@ def test_segment_tells_what_to_do(
     assert not list(tmp_path.glob("out/*"))
 
 
+def test_segment_below_a_file_is_told(image: Path, weights: Path) -> None:
+    told = refusal("segment", image, "--out", image / "r", "--model", weights, "--mpp", "0.25")
+    assert "a file is where a folder should be" in told
+    assert "free some space" not in told
+
+
 def test_export_writes_every_format(segmented: Path, made: Tissue, tmp_path: Path) -> None:
     files = {
         kind: str(tmp_path / f"made.{ending}")

@@ -1,4 +1,6 @@
 import errno
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -90,9 +92,19 @@ def test_advice_fits_the_error(tmp_path: Path, number: int, advice: str) -> None
 
 def test_real_errors(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
     for path, advice in {
         tmp_path / ("x" * 300): "choose a shorter one",
-        tmp_path / "folder": "there is a folder of that name",
+        tmp_path / "folder": "folder is not a file: choose another name",
+        tmp_path / "file" / "table.csv": "a file is where a folder should be",
     }.items():
         with pytest.raises(UserError, match=advice), replacing(path) as part:
             part.write_text("whole")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
+def test_a_device_is_not_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UserError, match="is not a file"), replacing(tmp_path / "pipe"):
+        raise AssertionError("never entered")
+    assert (tmp_path / "pipe").is_fifo()

@@ -120,7 +120,6 @@ _ADVICE = {
     "the disk is read-only, choose another folder": (errno.EROFS,),
     "you may not write there, choose another folder": (errno.EACCES, errno.EPERM),
     "a file is where a folder should be, choose another folder": (errno.ENOTDIR, errno.EEXIST),
-    "there is a folder of that name, choose another name": (errno.EISDIR,),
     "the name has characters that are not allowed there, choose another": (
         errno.EINVAL,
         errno.EILSEQ,
@@ -171,10 +170,12 @@ def replacing(path: str | PathLike[str]) -> Iterator[Path]:
     Raises
     ------
     UserError
-        If the disk is full or the file cannot be written.
+        If the disk is full, the file cannot be written, or `path` is a folder or a device.
     """
     path = Path(path)
     target = Path(os.path.realpath(path))
+    if os.path.exists(target) and not os.path.isfile(target):  # a folder, /dev/null
+        raise UserError(f"{path} is not a file: choose another name.")
     part = target.with_name(f"{target.name[:50]}.{secrets.token_hex(4)}.part")
     with write_errors(path):
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -30,10 +30,12 @@ def check_outputs(
     UserError
         If one is refused, under whatever name or link.
     """
-    images = [*result.image_paths(), *([image] if image else [])]
+    images = [*result.image_paths(), *([image] if image and os.path.exists(image) else [])]
     seen: set[str] = set()
     for path in map(Path, paths):
-        if path.exists() and any(one.exists() and path.samefile(one) for one in images):
+        if os.path.exists(path) and any(
+            os.path.exists(one) and path.samefile(one) for one in images
+        ):
             raise UserError(f"{path} is the image that was segmented: choose another file.")
         if (folder := enclosing_result(path)) is not None:
             raise UserError(f"{path} is in the result {folder}: choose a file outside of it.")
@@ -79,6 +81,6 @@ def enclosing_result(path: str | PathLike[str]) -> Path | None:
     """
     place = Path(os.path.realpath(path))
     for folder in (place, *place.parents):
-        if (folder / "run.json").is_file() and (folder / "labels.zarr").is_dir():
+        if all(map(os.path.exists, (folder / "run.json", folder / "labels.zarr"))):
             return folder
     return None

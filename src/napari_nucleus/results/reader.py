@@ -175,7 +175,7 @@ class Result:
         folder = self.path.parent.resolve()
         name = re.split(r"[\\/]", path)[-1]  # that of a path of Windows, too
         places = [Path(path), folder / (source.get("relative") or name), folder / name]
-        return list(dict.fromkeys(place for place in places if place.is_file()))
+        return list(dict.fromkeys(place for place in places if os.path.isfile(place)))
 
     def open_image(self, path: str | PathLike[str] | None = None) -> Slide:
         """Open the image that was segmented; its hash is checked, for which all of it is read.
