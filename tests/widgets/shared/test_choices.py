@@ -1,10 +1,12 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import dask.array as da
 import numpy as np
 import pytest
 from napari.components import LayerList
 from napari.layers import Image, Labels
+from numpy.typing import NDArray
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog
@@ -100,6 +102,27 @@ def test_a_new_image_that_cannot_be_segmented_is_told_about(qtbot: QtBot, told: 
     alone = ImageChoice(LayerList([depth]))
     qtbot.addWidget(alone)
     assert alone.layer is depth
+
+
+def test_lazy_images_are_looked_at_once_and_again_when_they_change(qtbot: QtBot) -> None:
+    read = []
+
+    def block(x: NDArray[np.float32]) -> NDArray[np.float32]:
+        read.append(x.shape)
+        return x
+
+    pixels = da.zeros((40, 60, 3), np.float32).map_blocks(block, meta=np.empty((0, 0, 0), "f4"))
+    layers = LayerList([Image(pixels, name="a")])
+    box = ImageChoice(layers)
+    qtbot.addWidget(box)
+    read.clear()
+    for _ in range(3):
+        box.update_choices(layers)
+    assert box.currentText() == "a: float 0–1"
+    assert not read
+    layers["a"].data = pixels + 200
+    box.update_choices(layers)
+    assert box.currentText() == "a: float 0–255"
 
 
 def test_a_new_image_is_chosen_and_other_changes_keep_the_choice(qtbot: QtBot) -> None:

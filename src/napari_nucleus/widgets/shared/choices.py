@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from napari.layers import Image, Labels, Layer
 from napari.utils.notifications import show_error, show_warning
@@ -76,6 +77,8 @@ class ImageChoice(QComboBox):
     def __init__(self, layers: Iterable[Layer]) -> None:
         super().__init__()
         self._images: list[Image] = []
+        # Data of each layer with its conversion and what is wrong with it, as lazy data are slow.
+        self._known: dict[Image, tuple[Any, str, str]] = {}
         self.setToolTip("Image to segment")
         shrinkable(self)
         self._list(layers)
@@ -111,13 +114,9 @@ class ImageChoice(QComboBox):
         blocked = self.blockSignals(True)
         self.clear()
         self._images = images
-        problems = {}
-        for one in images:
-            try:
-                note, tip = conversion(one), ""
-            except UserError as error:
-                note, tip = "cannot be segmented", str(error)
-                problems[one] = tip
+        self._known = {one: self._known_of(one) for one in images}
+        problems = {one: problem for one, (_, _, problem) in self._known.items() if problem}
+        for one, (_, note, tip) in self._known.items():
             self.addItem(f"{one.name}: {note}" if note else one.name, note)
             self.setItemData(self.count() - 1, tip or note, Qt.ItemDataRole.ToolTipRole)
         suitable = [one for one in new if one not in problems]
@@ -126,6 +125,15 @@ class ImageChoice(QComboBox):
         self.blockSignals(blocked)
         self.currentIndexChanged.emit(self.currentIndex())
         return {one: problems[one] for one in new if one in problems}
+
+    def _known_of(self, layer: Image) -> tuple[Any, str, str]:
+        known = self._known.get(layer)
+        if known is not None and known[0] is layer.data:
+            return known
+        try:
+            return layer.data, conversion(layer), ""
+        except UserError as error:
+            return layer.data, "cannot be segmented", str(error)
 
 
 class ResultChoice(QComboBox):
