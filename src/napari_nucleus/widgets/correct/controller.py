@@ -17,8 +17,9 @@ from napari_nucleus.results.journal.edit import Edit, Region
 from napari_nucleus.slides.tiles import Box
 from napari_nucleus.widgets.correct.layers import EditingLayers
 from napari_nucleus.widgets.correct.overlay import Frames, Sketch
-from napari_nucleus.widgets.correct.review_queue import REVIEWED, ReviewQueue
+from napari_nucleus.widgets.correct.review_queue import ReviewQueue
 from napari_nucleus.widgets.correct.tools import MAKES_NUCLEI, Tool
+from napari_nucleus.widgets.shared.preferences import preferences
 from napari_nucleus.widgets.shared.viewport import Viewport
 
 P = ParamSpec("P")
@@ -96,7 +97,7 @@ class Controller:
         self.session = session
         self.layers = layers
         self.queue: ReviewQueue | None = None
-        self.review_count = REVIEWED
+        self.review_count = preferences().reviewed
         self.counts = session.counts()
         self.changed: list[Callable[[], object]] = []
         self._frames = frames

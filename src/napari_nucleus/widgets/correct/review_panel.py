@@ -4,7 +4,8 @@ import pandas as pd
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QGridLayout, QPushButton, QSpinBox, QWidget
 
-from napari_nucleus.widgets.correct.review_queue import REVIEWED, ReviewQueue
+from napari_nucleus.widgets.correct.review_queue import ReviewQueue
+from napari_nucleus.widgets.shared.preferences import preferences
 from napari_nucleus.widgets.shared.steady_label import SteadyLabel
 
 
@@ -24,7 +25,7 @@ class ReviewPanel(QWidget):
         self.toggle_button.clicked.connect(self.switched.emit)
         self.count = QSpinBox()
         self.count.setRange(1, 100_000)
-        self.count.setValue(REVIEWED)
+        self.count.setValue(preferences().reviewed)
         self.count.setToolTip("How many nuclei to review, the most uncertain first")
         self.text = SteadyLabel(lines=3)
         self.back_button = QPushButton("Back  B")

@@ -10,10 +10,6 @@ from napari_nucleus.edits.session import EditSession
 _WORDS = {"class": "uncertain class", "size": "unusual size", "boundary": "unusual outline"}
 
 
-REVIEWED = 50
-"""How many nuclei are reviewed by default."""
-
-
 class UncertainNucleus(NamedTuple):
     """A nucleus to review.
 
@@ -43,7 +39,7 @@ class ReviewQueue:
         Nuclei at most.
     """
 
-    def __init__(self, session: EditSession, count: int = REVIEWED) -> None:
+    def __init__(self, session: EditSession, count: int) -> None:
         self._session = session
         self._queue = uncertain_nuclei(session.table(), session.checked).head(count)
         self._labels = self._queue["label"].to_numpy()

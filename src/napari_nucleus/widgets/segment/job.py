@@ -111,6 +111,8 @@ class SegmentJob:
         None takes the GPU where there is one.
     target : Target
         Where the nuclei go.
+    folder : Path or None
+        Folder for a new result, None for the default one.
     handover : Handover
         Asked for by yielding it, before an earlier result changes.
     """
@@ -122,6 +124,7 @@ class SegmentJob:
     regions: dict[str, Outline] | None
     device: str | None
     target: Target
+    folder: Path | None = None
     handover: Handover = field(default_factory=Handover)
 
     def steps(
@@ -190,7 +193,7 @@ class SegmentJob:
 
     def _destination(self, model: str) -> Path:
         options = {"region": self.region, "regions": self.regions}
-        folder = default_folder(self.slide)
+        folder = self.folder or default_folder(self.slide)
         return choose_destination(folder, self.slide, model, self.slide.mpp, options).result
 
     def _segmentation(self, result: Result, run: Mapping[str, Any] | None = None) -> Segmentation:

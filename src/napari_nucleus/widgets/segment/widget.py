@@ -36,6 +36,7 @@ from napari_nucleus.widgets.shared.job_notice import JobNotice
 from napari_nucleus.widgets.shared.layer_pixels import plane_in_view
 from napari_nucleus.widgets.shared.layer_slide import layer_mpp, layer_slide
 from napari_nucleus.widgets.shared.layers import placement_of, result_of
+from napari_nucleus.widgets.shared.preferences import preferences
 from napari_nucleus.widgets.shared.regions import shape_regions, visible_region
 from napari_nucleus.widgets.shared.result_view import ResultView
 from napari_nucleus.widgets.shared.scale import give_scale
@@ -178,6 +179,7 @@ class SegmentWidget(Dock):
             regions=regions,
             device=self.device.device,
             target=target,
+            folder=preferences().folder_of_results(),
         )
 
     def _choose_target(self, image: Image) -> Target | None:

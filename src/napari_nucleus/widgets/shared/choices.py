@@ -16,6 +16,7 @@ from napari_nucleus.weights.sam import missing_sam
 from napari_nucleus.weights.store import DEFAULT_MODEL, find_checkpoint, list_checkpoints, read_card
 from napari_nucleus.widgets.shared.layer_pixels import conversion
 from napari_nucleus.widgets.shared.layers import result_of
+from napari_nucleus.widgets.shared.preferences import preferences
 from napari_nucleus.widgets.shared.steady_label import SteadyLabel
 
 _MPP_TIP = "Micrometres per pixel: about 0.25 for a 40× scan, 0.5 for 20×"
@@ -195,7 +196,9 @@ class ModelChoice(QComboBox):
         self.insertSeparator(0)
         self.addItem(_FROM_FILE)
         self.update_choices()
-        self.setCurrentIndex(max(self.findText(DEFAULT_MODEL), 0) if list_checkpoints() else -1)
+        known = list_checkpoints()
+        preferred = (one for one in (preferences().model, DEFAULT_MODEL) if one in known)
+        self.setCurrentIndex(self.findData(next(preferred, next(iter(known), None))))
         self._chosen = self.currentIndex()
         self._show_summary()
         self.currentIndexChanged.connect(self._show_summary)

@@ -5,10 +5,13 @@ import gc
 from qtpy.QtWidgets import QComboBox
 
 from napari_nucleus.widgets.shared.background import Failure, in_background
+from napari_nucleus.widgets.shared.preferences import preferences
 
 
 class DeviceChoice(QComboBox):
     """Devices by name; the first choice, None, takes the GPU where there is one.
+
+    The device of the preferences is chosen when it is found.
 
     To list them loads torch, in a thread, so that the first job starts at once.
     """
@@ -27,8 +30,11 @@ class DeviceChoice(QComboBox):
     def _on_devices(self, found: dict[str, str] | Failure) -> None:
         if isinstance(found, Failure):
             raise found.error
+        preferred = preferences().device
         for name, device in found.items():
             self.addItem(name, device)
+            if self.device is None and device.startswith(preferred):
+                self.setCurrentIndex(self.count() - 1)
 
 
 def devices() -> dict[str, str]:
