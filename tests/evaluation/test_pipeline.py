@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch.nn.functional import avg_pool2d
 import napari_nucleus
 from napari_nucleus.datasets import Sample, Source, load_source
 from napari_nucleus.errors import UserError
-from napari_nucleus.evaluation import evaluate, evaluate_steps
+from napari_nucleus.evaluation import evaluate, evaluate_steps, pipeline
 from napari_nucleus.evaluation.fit_postprocessing import fit_parameters
 from napari_nucleus.evaluation.validation import validate
 from napari_nucleus.inference import segment
@@ -133,6 +134,32 @@ def test_centres_are_paired_within_three_micrometres() -> None:
     for mpp, f1 in ((0.25, 1), (0.5, 0)):
         image = score_image("d", "x", *sides, types=1, mpp=mpp)
         assert summarize([image], ["a"])["f1"] == {"a": f1}
+
+
+def test_what_a_dataset_says_of_its_images_counts(
+    made: dict[str, Tissue], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Background that is ignored, tissue by image, µm/px: eight pixels of 0.5 µm are too far."""
+    one = made["a"]
+    kinds = np.array([0, *(TYPES.index(kind) + 1 for kind in one.types)], np.uint8)
+    whole = Sample(
+        "whole", "d", one.coded(), one.labels, kinds, np.zeros(len(kinds), bool), 0.5, tissue="skin"
+    )
+    left_out = one.labels % 2 == 0
+    part = replace(
+        whole,
+        name="part",
+        labels=np.where(left_out, 0, one.labels),
+        ignored=left_out & (one.labels > 0),
+    )
+    far = replace(whole, name="far", labels=np.roll(one.labels, 8, 1), tissue="liver")
+    monkeypatch.setattr(pipeline, "load_source", lambda *_: [whole, part, far])
+    scores = evaluate(Decoder(mpp=0.5), ["d"])
+    pq = [row["bpq"] for row in scores["per_image"]]
+    assert pq[:2] == pytest.approx([1, 1], abs=1e-3)
+    assert pq[2] < 0.5
+    assert scores["bpq"] == pytest.approx((1 + pq[2]) / 2, abs=1e-3)
+    assert [row["f1d"] > 0.5 for row in scores["per_image"]] == [True, True, False]
 
 
 def test_model_with_other_types_is_scored_without(data: Path) -> None:
