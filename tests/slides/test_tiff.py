@@ -46,6 +46,21 @@ def written(path: Path, image: NDArray[Any], **options: Any) -> Path:
     return path
 
 
+@pytest.mark.parametrize(
+    ("tag", "white"),
+    [
+        ((0, 1, 240, 1, 0, 1, 238, 1, 0, 1, 460, 2), (240, 238, 230)),
+        ((0, 1, 240, 0, 0, 1, 238, 1, 0, 1, 230, 1), (255, 255, 255)),
+        ((0, 1, 1, 1, 0, 1, 1, 1, 0, 1, 1, 1), (255, 255, 255)),
+        (None, (255, 255, 255)),
+    ],
+    ids=["known", "divided by zero", "glass cannot be that dark", "unknown"],
+)
+def test_white_point(tmp_path: Path, tag: tuple[int, ...] | None, white: tuple[int, ...]) -> None:
+    tags = [] if tag is None else [("ReferenceBlackWhite", "2I", 6, tag, True)]
+    assert open_slide(written(tmp_path / "a.tif", noise(40, 50), extratags=tags)).white == white
+
+
 # How it is stored
 
 STORAGES: list[dict[str, Any]] = [

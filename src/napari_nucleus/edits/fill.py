@@ -193,7 +193,9 @@ class _Fill:
             crumbs = PixelChange.between(whole, labels, box.x0, box.y0)
             self._crumbs = PixelChange.joined([self._crumbs, crumbs])
             image = self.canvas.image(box)
-            measured = measure(whole, image, self.canvas.mpp, (box.x0, box.y0))
+            measured = measure(
+                whole, image, self.canvas.mpp, (box.x0, box.y0), self.canvas.slide.white
+            )
             for name, values in measured.items():
                 column = rows.setdefault(str(name), np.full(len(cut), np.nan, np.float32))
                 column[group] = values

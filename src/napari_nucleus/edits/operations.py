@@ -262,7 +262,7 @@ def _reshaped(
     touched = np.union1d(before[changed], after[changed])
     touched = touched[touched > 0]
     shown = np.where(np.isin(after, touched), after, 0)
-    measured = measure(shown, canvas.image(box), canvas.mpp, (box.x0, box.y0))
+    measured = measure(shown, canvas.image(box), canvas.mpp, (box.x0, box.y0), canvas.slide.white)
     rows: Rows = {str(name): values.to_numpy() for name, values in measured.items()}
     labels = rows["label"]
     source = np.array([(parents or {}).get(label, label) for label in labels.tolist()], np.int64)

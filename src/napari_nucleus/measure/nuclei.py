@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from napari_nucleus.measure.runs import LabelRuns, label_runs
-from napari_nucleus.measure.stain import separate_stains
+from napari_nucleus.measure.stain import WHITE, separate_stains
 
 POSITION_COLUMNS = ("centroid_x", "centroid_y", "x0", "y0", "x1", "y1")
 
@@ -55,6 +55,7 @@ def measure(
     rgb: np.ndarray,
     mpp: float | None = None,
     origin: tuple[int, int] = (0, 0),
+    white: tuple[int, int, int] = WHITE,
 ) -> pd.DataFrame:
     """Measure every nucleus of a label image.
 
@@ -68,6 +69,8 @@ def measure(
         µm per pixel; None measures in pixels (see `measurement_columns`).
     origin : tuple of 2 int
         (x, y) of the first pixel in level-0 pixels, added to every position.
+    white : tuple of 3 int
+        White point of the image (`separate_stains`).
 
     Returns
     -------
@@ -95,7 +98,7 @@ def measure(
         raise ValueError(f"labels are {labels.shape} and the image is {rgb.shape[:2]}")
     table, runs = _shapes(labels, mpp, origin)
     stains = zip(
-        measurement_columns(mpp)[_SHAPES:], _stain_statistics(labels, rgb, runs), strict=True
+        measurement_columns(mpp)[_SHAPES:], _stain_statistics(labels, rgb, runs, white), strict=True
     )
     return table.assign(**{name: values.astype(np.float32) for name, values in stains})
 
@@ -275,9 +278,11 @@ def _ceil_divide(a: np.ndarray, b: np.ndarray | int) -> np.ndarray:
     return -(-a // b)
 
 
-def _stain_statistics(labels: np.ndarray, rgb: np.ndarray, runs: LabelRuns) -> list[np.ndarray]:
+def _stain_statistics(
+    labels: np.ndarray, rgb: np.ndarray, runs: LabelRuns, white: tuple[int, int, int]
+) -> list[np.ndarray]:
     """Return mean and standard deviation of hematoxylin, then of eosin."""
-    stains = separate_stains(rgb[labels != 0])
+    stains = separate_stains(rgb[labels != 0], white)
     owner, area = np.repeat(runs.nucleus, runs.length), runs.area
     statistics = []
     for values in (stains[:, 0], stains[:, 1]):

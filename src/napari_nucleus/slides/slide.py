@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from napari_nucleus.errors import UserError
+from napari_nucleus.measure.stain import WHITE
 from napari_nucleus.slides.pictures import read_picture
 from napari_nucleus.slides.pixel_size import PixelSize, check_mpp
 from napari_nucleus.slides.pyramid import SMALL, array_as_rgb, as_dask, with_coarser
@@ -40,6 +41,8 @@ class Slide:
         RGB, largest first, read when computed.
     size : PixelSize or None
         Pixel size in the file, which has no `mpp` if it is not square.
+    white : tuple of 3 int
+        Red, green and blue of light that passes no tissue, as far as the file tells.
 
     Raises
     ------
@@ -52,6 +55,7 @@ class Slide:
     mpp: float | None
     levels: tuple[da.Array, ...]
     size: PixelSize | None = None
+    white: tuple[int, int, int] = WHITE
 
     def __post_init__(self) -> None:
         if self.mpp is not None:
@@ -255,16 +259,17 @@ def open_slide(path: str | Path, mpp: float | None = None) -> Slide:
     magic = _magic(path)
     try:
         if magic.startswith(_TIFF):
-            levels, size = read_tiff(path)
+            levels, size, white = read_tiff(path)
         else:
             levels, size = read_picture(path, png=magic.startswith(_PNG))
+            white = WHITE
     except MemoryError as error:
         raise UserError(
             f"{path.name} does not fit into memory: save it as a tiled, pyramidal TIFF"
         ) from error
     if mpp is None and size is not None:
         mpp = size.mpp
-    return Slide(_stem(path), path, mpp, with_coarser(levels), size)
+    return Slide(_stem(path), path, mpp, with_coarser(levels), size, white)
 
 
 def slide_from_arrays(

@@ -12,6 +12,7 @@ import numpy as np
 from tifffile import COMPRESSION, PHOTOMETRIC, TIFF, TiffFile, TiffFrame, TiffPage, TiffPageSeries
 
 from napari_nucleus.errors import UserError
+from napari_nucleus.measure.stain import WHITE
 from napari_nucleus.slides.pixel_size import PixelSize, stored_size
 from napari_nucleus.slides.pixels import (
     PixelFormat,
@@ -38,11 +39,14 @@ _CHUNK = 1024
 _LARGEST_SEGMENT = 3 * 2**28
 
 _GREY = {PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.MINISBLACK}
+_DIMMEST = 128
+"""A white point below this is none: glass is bright."""
+
 _COLOR = {PHOTOMETRIC.RGB, PHOTOMETRIC.YCBCR}
 
 
-def read_tiff(path: Path) -> tuple[list[da.Array], PixelSize | None]:
-    """Return the stored levels of the tissue image and its pixel size.
+def read_tiff(path: Path) -> tuple[list[da.Array], PixelSize | None, tuple[int, int, int]]:
+    """Return the stored levels of the tissue image, its pixel size and its white point.
 
     Of several images in the file, this is the largest one in colour that is not named label,
     macro, map, overview or thumbnail.
@@ -58,6 +62,8 @@ def read_tiff(path: Path) -> tuple[list[da.Array], PixelSize | None]:
         RGB, largest first, read when computed.
     size : PixelSize or None
         Pixel size of the largest level, None if the file has none that is plausible.
+    white : tuple of 3 int
+        White of the tag ReferenceBlackWhite of an 8-bit RGB image, else 255.
 
     Raises
     ------
@@ -75,13 +81,28 @@ def read_tiff(path: Path) -> tuple[list[da.Array], PixelSize | None]:
                 _read_level(level, path.name)
                 for level in sorted(series.levels, key=_area, reverse=True)
             ]
-            return levels, stored_size(tif, series.keyframe)
+            return levels, stored_size(tif, series.keyframe), _white_point(series.keyframe)
     except (UserError, MemoryError):
         raise
     except Exception as error:  # tifffile raises many kinds for damaged files
         raise UserError(
             f"{path.name} is damaged, truncated or not supported ({error}): save it again as TIFF"
         ) from error
+
+
+def _white_point(page: TiffPage) -> tuple[int, int, int]:
+    """Return the values of reference white, of which a damaged or odd tag costs nothing else."""
+    tag = page.tags.get("ReferenceBlackWhite")
+    if tag is None or page.photometric != PHOTOMETRIC.RGB or page.bitspersample != 8:
+        return WHITE
+    try:
+        pairs = np.asarray(tag.value, int).reshape(6, 2)[1::2].tolist()
+        red, green, blue = (round(value / unit) for value, unit in pairs)
+    except (ValueError, ZeroDivisionError):
+        return WHITE
+    if not _DIMMEST <= min(red, green, blue) <= max(red, green, blue) <= WHITE[0]:
+        return WHITE
+    return red, green, blue
 
 
 def _opened(path: Path) -> TiffFile:

@@ -67,7 +67,7 @@ def layer_slide(layer: Image, mpp: float | None, position: Sequence[int] | None 
     file = _file_of(layer)
     if file is None or file.path is None or not _is_same(slide, file):
         return slide
-    return replace(slide, name=file.name, path=file.path)
+    return replace(slide, name=file.name, path=file.path, white=file.white)
 
 
 def _file_of(layer: Image) -> Slide | None:

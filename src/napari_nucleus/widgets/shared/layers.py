@@ -1,6 +1,7 @@
 """Slides and results as napari layers."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,8 @@ def with_overview(slide: Slide) -> Slide:
     large = [level for level in slide.levels if level.shape[0] * level.shape[1] > _OVERVIEW]
     height, width, _ = slide.levels[len(large)].shape
     overview = slide.read(0, 0, width, height, level=len(large))
-    return slide_from_arrays([*large, overview], slide.mpp, slide.name, slide.path, slide.size)
+    arrays = slide_from_arrays([*large, overview], slide.mpp, slide.name, slide.path, slide.size)
+    return replace(arrays, white=slide.white)
 
 
 def placement(mpp: float | None) -> dict[str, Any]:
