@@ -230,6 +230,46 @@ def test_before_and_after(
     np.testing.assert_array_equal(open_result(folder).read_labels(0, 0, *labels.shape[::-1]), after)
 
 
+@pytest.mark.parametrize("way", [Way.AGAIN, Way.NEW])
+def test_what_was_painted_is_not_lost(
+    way: Way,
+    widget: SegmentWidget,
+    viewer: Viewer,
+    qtbot: QtBot,
+    image: Image,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With napari's own brush, and without Correct nuclei."""
+    press_segment(widget, qtbot)
+    folder, nuclei = folder_of(viewer), viewer.layers["nuclei"]
+    y, x = np.argwhere(nuclei.data == 0)[0]
+    nuclei.data_setitem((y, x), 7)
+    painted = nuclei.data == 7
+    asked = answer(monkeypatch, lambda folder: Target(way, folder if way is Way.AGAIN else None))
+    press_segment(widget, qtbot)
+    assert asked == [(folder, False)]
+    stored = open_result(folder)
+    np.testing.assert_array_equal(stored.read_labels(0, 0, *stored.shape[::-1]) == 7, painted)
+    np.testing.assert_array_equal(nuclei.data == 7, painted)
+    press_segment(widget, qtbot)
+    assert len(asked) == 2
+
+
+def test_cancelled_again_leaves_everything(
+    corrected: SegmentWidget, viewer: Viewer, home: Path, qtbot: QtBot,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    answer(monkeypatch, keep)
+    files, data = tree(home), viewer.layers["nuclei"].data.copy()
+    corrected.segment_button.click()
+    with qtbot.waitSignal(corrected.finished, timeout=20_000):
+        corrected.cancel_button.click()
+    assert corrected.status.text() == "Cancelled. Nothing was changed."
+    assert tree(home) == files
+    np.testing.assert_array_equal(viewer.layers["nuclei"].data, data)
+    assert not corrected.before_after.isVisibleTo(corrected)
+
+
 def test_again_while_correcting(
     widget: SegmentWidget,
     viewer: Viewer,
@@ -305,5 +345,5 @@ def test_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
         assert notice.update(10, 40) == "about 1 min 30 s left"
         assert notice.update(40, 40) == ""
     finally:
-        notice.end()
+        notice.close()
     assert job_notice.duration(3 * 3600 + 125) == "3 h 2 min"

@@ -7,14 +7,17 @@ from tempfile import TemporaryDirectory
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from napari.layers import Labels
 
+from napari_nucleus.edits import operations
 from napari_nucleus.edits.canvas import Canvas, Points
 from napari_nucleus.edits.fill import add_nuclei, segment_again
 from napari_nucleus.edits.session import EditSession
 from napari_nucleus.results import Result, open_result
 from napari_nucleus.results.journal.edit import Edit
-from napari_nucleus.results.naming import choose_destination, default_folder
+from napari_nucleus.results.naming import choose_destination, default_folder, run_title
+from napari_nucleus.results.schema import ModelInfo, Run
 from napari_nucleus.slides import Slide
 from napari_nucleus.widgets.segment.target import Target, Way
 from napari_nucleus.widgets.shared.background import CancelToken, cancellable
@@ -40,12 +43,15 @@ class Segmentation:
         Nuclei of the run.
     seconds : float
         How long it took.
+    title : str
+        Region, model and time of the run; empty for an earlier result.
     """
 
     result: Result
     layers: tuple[Labels, Labels]
     found: int
     seconds: float
+    title: str
 
 
 @dataclass(frozen=True)
@@ -111,6 +117,8 @@ class SegmentJob:
         None takes the GPU where there is one.
     target : Target
         Where the nuclei go.
+    painted : mapping of Path to ndarray
+        Labels (H, W) of results in which the user has painted: they become part of these first.
     folder : Path or None
         Folder for a new result, None for the default one.
     handover : Handover
@@ -124,6 +132,7 @@ class SegmentJob:
     regions: dict[str, Outline] | None
     device: str | None
     target: Target
+    painted: Mapping[Path, np.ndarray]
     folder: Path | None = None
     handover: Handover = field(default_factory=Handover)
 
@@ -141,18 +150,21 @@ class SegmentJob:
 
         model = load_checkpoint(self.model)
         self.slide.digest()  # reads all of a large file, once
+        token.commit()
+        for folder, labels in self.painted.items():
+            with EditSession(folder, self.slide) as session:
+                session.apply(operations.paint, 0, 0, labels, next(iter(session.types)))
         if self.target.way in (Way.ADD, Way.AGAIN):
             assert self.target.folder is not None
             return (yield from self._fill(self.target.folder, model, token))
-        token.commit()
         out = self.target.folder or self._destination(model.sha256)
-        return self._segmentation((yield from self._run(out, model, token)))
+        result = yield from self._run(out, model, token)
+        return self._segmentation(result, result.run, self._title(result.run))
 
     def _fill(
         self, folder: Path, model: "NucleusModel", token: CancelToken
     ) -> Generator["Progress | Handover", None, Filled]:
         with TemporaryDirectory(prefix="napari-nucleus-", ignore_cleanup_errors=True) as temporary:
-            token.commit()
             new = yield from self._run(Path(temporary) / folder.name, model, token)
             yield self.handover
             self.handover.wait(token)
@@ -164,7 +176,7 @@ class SegmentJob:
                     edit = operation(session)
                     session.apply(_made, edit)
                     number = session.done[-1].number if edit is not None else 0
-            found = self._segmentation(open_result(folder), new.run)
+            found = self._segmentation(open_result(folder), new.run, "")
         return Filled(found, edit, number)
 
     def _operation(self, new: Result) -> Callable[[EditSession], Edit | None]:
@@ -196,10 +208,15 @@ class SegmentJob:
         folder = self.folder or default_folder(self.slide)
         return choose_destination(folder, self.slide, model, self.slide.mpp, options).result
 
-    def _segmentation(self, result: Result, run: Mapping[str, Any] | None = None) -> Segmentation:
-        run = result.run if run is None else run
+    def _segmentation(self, result: Result, run: Run, title: str) -> Segmentation:
         layers = nuclei_layers(result, self.transform)
-        return Segmentation(result, layers, run["counts"]["nuclei"], run["seconds"]["total"])
+        found, seconds = run["counts"]["nuclei"], run["seconds"]["total"]
+        return Segmentation(result, layers, found, seconds, title)
+
+    def _title(self, run: Run) -> str:
+        # Models that were trained here share the name of their network.
+        model: ModelInfo = {**run["model"], "name": Path(self.model).stem}
+        return run_title({**run, "model": model})
 
 
 def _made(canvas: Canvas, edit: Edit | None) -> Edit | None:

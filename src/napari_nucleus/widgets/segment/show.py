@@ -2,13 +2,20 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 from napari.components import LayerList
 from napari.layers import Image, Labels
 
-from napari_nucleus.results.naming import run_title
+from napari_nucleus.results import open_result
 from napari_nucleus.widgets.segment.job import Segmentation
 from napari_nucleus.widgets.shared.layer_pixels import plane_shape
-from napari_nucleus.widgets.shared.layers import labels_of, renew, result_of, results_of
+from napari_nucleus.widgets.shared.layers import (
+    journal_size,
+    labels_of,
+    renew,
+    result_of,
+    results_of,
+)
 
 
 def open_results(image: Image | None, layers: LayerList) -> list[Labels]:
@@ -18,6 +25,19 @@ def open_results(image: Image | None, layers: LayerList) -> list[Labels]:
     found = (labels_of(folder, "nuclei", layers) for folder in results_of(image))
     shape = plane_shape(image)
     return [one for one in found if one is not None and plane_shape(one) == shape]
+
+
+def painted_labels(nuclei: Labels) -> np.ndarray | None:
+    """Return the labels of a layer in which the user has painted, None if they are the result's."""
+    folder = result_of(nuclei)
+    if folder is None or nuclei.multiscale or nuclei.metadata["edits"] != journal_size(folder):
+        return None
+    labels, stored = np.asarray(nuclei.data), open_result(folder)
+    if labels.shape != stored.shape:
+        return None
+    height, width = stored.shape
+    same = np.array_equal(labels, stored.read_labels(0, 0, width, height))
+    return None if same else labels.copy()
 
 
 def show_steps(found: Segmentation, image: Image, layers: LayerList) -> Iterator[None]:
@@ -37,7 +57,7 @@ def show_steps(found: Segmentation, image: Image, layers: LayerList) -> Iterator
     None
         Before the window should redraw: napari takes 0.1 s to add a layer, and as much to draw it.
     """
-    folder, title = found.result.path, run_title(found.result.run)
+    folder, title = found.result.path, found.title
     several = any(result_of(one) != folder for one in open_results(image, layers))
     image.metadata["results"] = [
         str(path) for path in [*(one for one in results_of(image) if one != folder), folder]
@@ -54,7 +74,7 @@ def show_steps(found: Segmentation, image: Image, layers: LayerList) -> Iterator
             new.visible = True
         else:
             renew(shown, new)
-            if shown.name.startswith(f"{new.name} · "):
+            if title and shown.name.startswith(f"{new.name} · "):
                 shown.name = f"{new.name} · {title}"
         yield
     # The status bar shows the nucleus of the selected layer under the mouse.

@@ -1,11 +1,12 @@
 """Dock widget *Segment nuclei*."""
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
 from napari.utils.notifications import show_error, show_info
@@ -26,7 +27,7 @@ from napari_nucleus.results.swap import is_corrected
 from napari_nucleus.widgets.segment import target as targets
 from napari_nucleus.widgets.segment.before_after import BeforeAfter, Comparison
 from napari_nucleus.widgets.segment.job import Filled, Handover, Segmentation, SegmentJob
-from napari_nucleus.widgets.segment.show import open_results, show_steps
+from napari_nucleus.widgets.segment.show import open_results, painted_labels, show_steps
 from napari_nucleus.widgets.segment.target import Target, TargetChoice, Way
 from napari_nucleus.widgets.shared.background import Cancelled, Failure, Job, start_job
 from napari_nucleus.widgets.shared.choices import ImageChoice, ModelChoice, MppField
@@ -35,7 +36,7 @@ from napari_nucleus.widgets.shared.dock import Dock
 from napari_nucleus.widgets.shared.job_notice import JobNotice
 from napari_nucleus.widgets.shared.layer_pixels import plane_in_view
 from napari_nucleus.widgets.shared.layer_slide import layer_mpp, layer_slide
-from napari_nucleus.widgets.shared.layers import placement_of, result_of
+from napari_nucleus.widgets.shared.layers import journal_size, placement_of, result_of
 from napari_nucleus.widgets.shared.preferences import preferences
 from napari_nucleus.widgets.shared.regions import shape_regions, visible_region
 from napari_nucleus.widgets.shared.result_view import ResultView
@@ -166,7 +167,8 @@ class SegmentWidget(Dock):
         where = self.where.currentText()
         region = visible_region(self._viewer, image) if where == _VISIBLE else None
         regions = shape_regions(self._viewer, image) if where == _SHAPES else None
-        target = self._choose_target(image)
+        painted = self._painted(image)
+        target = self._choose_target(image, painted)
         if target is None:
             return None
         if self.layer.conversion:
@@ -179,10 +181,22 @@ class SegmentWidget(Dock):
             regions=regions,
             device=self.device.device,
             target=target,
+            painted=painted,
             folder=preferences().folder_of_results(),
         )
 
-    def _choose_target(self, image: Image) -> Target | None:
+    def _painted(self, image: Image) -> dict[Path, np.ndarray]:
+        """Return the labels of results in which the user has painted without Correct nuclei."""
+        found: dict[Path, np.ndarray] = {}
+        for nuclei in open_results(image, self._viewer.layers):
+            folder = result_of(nuclei)
+            if folder is None or folder in shown_results.editors:
+                continue
+            if (labels := painted_labels(nuclei)) is not None:
+                found[folder] = labels
+        return found
+
+    def _choose_target(self, image: Image, painted: Collection[Path]) -> Target | None:
         """Return where the nuclei go; ask if there are corrections, None to do nothing."""
         self.target.show_results(open_results(image, self._viewer.layers))
         target = self.target.target
@@ -191,7 +205,7 @@ class SegmentWidget(Dock):
         results = [result_of(one) for one in open_results(image, self._viewer.layers)]
         folders = [one for one in results if one is not None and target.folder in (None, one)]
         editors = [one for one in folders if one in shown_results.editors]
-        corrected = editors or [one for one in folders if is_corrected(one)]
+        corrected = editors or [one for one in folders if one in painted or is_corrected(one)]
         if not corrected:
             return target
         return targets.ask_about_corrections(self, corrected[-1], bool(editors))
@@ -314,13 +328,24 @@ class SegmentWidget(Dock):
 
     def _clean_up(self, line: str = "") -> None:
         gc.unfreeze()
+        self._follow_journals()
         self._job = self._running = None
         if self._notice is not None:
-            self._notice.end(line)
+            self._notice.close()
+            if line:
+                self._notice.notify(line)
             self._notice = None
         self._set_running(False)
         self._show_result()
         self.finished.emit()
+
+    def _follow_journals(self) -> None:
+        """Note that what was painted is part of its result now."""
+        painted = {} if self._running is None else self._running.painted
+        for layer in self._viewer.layers:
+            folder = result_of(layer)
+            if folder is not None and folder in painted:
+                layer.metadata["edits"] = journal_size(folder)
 
     def _show_problem(self, problem: str) -> None:
         self.status.setText(problem)

@@ -47,31 +47,14 @@ class JobNotice:
             return ""
         return f"about {duration((now - started) / (done - first) * (total - done))} left"
 
-    def end(self, line: str = "") -> None:
-        """Remove the job from the activity dock.
+    def notify(self, line: str) -> None:
+        """Show a notification of how a long job has ended."""
+        if monotonic() - self._started > _LONG:
+            show_info(line)
 
-        Parameters
-        ----------
-        line : str
-            Shown in a notification if the job was long.
-        """
+    def close(self) -> None:
+        """Remove the job from the activity dock."""
         self._bar.close()
-        if line:
-            notify_end(self._started, line)
-
-
-def notify_end(started: float, line: str) -> None:
-    """Show a notification at the end of a long job.
-
-    Parameters
-    ----------
-    started : float
-        When it was started, by `time.monotonic`.
-    line : str
-        What to tell.
-    """
-    if monotonic() - started > _LONG:
-        show_info(line)
 
 
 def duration(seconds: float) -> str:

@@ -27,6 +27,7 @@ from napari_nucleus.slides import Slide
 from napari_nucleus.weights.store import list_checkpoints
 from napari_nucleus.widgets.shared.background import Cancelled, Failure, Job, start_job
 from napari_nucleus.widgets.shared.dock import Dock
+from napari_nucleus.widgets.shared.job_notice import JobNotice, duration
 from napari_nucleus.widgets.shared.layer_slide import layer_slide
 from napari_nucleus.widgets.shared.layers import results_of
 from napari_nucleus.widgets.train.form import TrainingForm
@@ -181,6 +182,7 @@ class TrainWidget(Dock):
         self.settings_button.setChecked(False)
         self.progress.setRange(0, 0)
         self.status.setText("Reading training data…")
+        self._notice = JobNotice(f"Training {Path(training.retraining.model).stem}")
         self._job = start_job(training.steps, self._on_update, self._on_end, grace=_GRACE)
         self._show_state()
 
@@ -199,12 +201,13 @@ class TrainWidget(Dock):
             return
         self.progress.setRange(0, step.total)
         self.progress.setValue(step.step)
+        self._notice.update(step.step, step.total)
         if update.scores is not None:
             self.plot.show()
             log = self._training.out / "log.csv"
             self.plot.show_log(log, step.step, step.epochs, self._before)
         if self.cancel_button.isEnabled() and not (self._job and self._job.token.paused):
-            left = _duration(update.seconds_left or 0)
+            left = duration(update.seconds_left or 0)
             self.status.setText(f"Epoch {step.epoch} of {step.epochs}, {left} left")
 
     def _on_end(self, outcome: Training | Failure) -> None:
@@ -217,7 +220,9 @@ class TrainWidget(Dock):
                 self._show_failure(outcome.error)
             else:
                 self._show_outcome(outcome, self._training.retraining)
+            self._notice.notify(self.status.text())
         finally:
+            self._notice.close()
             self._show_state()
             self.finished.emit()
 
@@ -292,11 +297,6 @@ class TrainWidget(Dock):
         self.prediction.hide()
         self.plot.hide()
         column.addStretch()
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def _free_name(model: str) -> str:
