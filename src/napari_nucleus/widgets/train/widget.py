@@ -63,6 +63,7 @@ class TrainWidget(Dock):
         self._reviewed = Reviewed()
         self._training: TrainJob | None = None  # under way, or the latest
         self._job: Job | None = None
+        self._notice: JobNotice | None = None
         self._before: dict[str, float] = {}
         self.form = TrainingForm()
         self.settings_button = QToolButton()
@@ -201,7 +202,8 @@ class TrainWidget(Dock):
             return
         self.progress.setRange(0, step.total)
         self.progress.setValue(step.step)
-        self._notice.update(step.step, step.total)
+        if self._notice is not None:
+            self._notice.update(step.step, step.total)
         if update.scores is not None:
             self.plot.show()
             log = self._training.out / "log.csv"
@@ -220,9 +222,11 @@ class TrainWidget(Dock):
                 self._show_failure(outcome.error)
             else:
                 self._show_outcome(outcome, self._training.retraining)
-            self._notice.notify(self.status.text())
+            if self._notice is not None:
+                self._notice.notify(self.status.text())
         finally:
-            self._notice.close()
+            if self._notice is not None:
+                self._notice.close()
             self._show_state()
             self.finished.emit()
 
