@@ -222,8 +222,8 @@ class TrainWidget(Dock):
                 self._show_failure(outcome.error)
             else:
                 self._show_outcome(outcome, self._training.retraining)
-            if self._notice is not None:
-                self._notice.notify(self.status.text())
+                if self._notice is not None:
+                    self._notice.notify(self.status.text())
         finally:
             if self._notice is not None:
                 self._notice.close()
