@@ -5,14 +5,12 @@ from collections.abc import Callable
 import pytest
 from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
-from qtpy.QtCore import QPoint
 from qtpy.QtWidgets import (
     QAbstractButton,
     QAbstractSlider,
     QAbstractSpinBox,
     QComboBox,
     QDockWidget,
-    QLabel,
     QLineEdit,
     QScrollBar,
     QTextBrowser,
@@ -20,6 +18,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_nucleus.widgets.shared.dock import Dock
+from tests.widgets.fits import clipped
 
 MakeViewer = Callable[..., Viewer]
 TITLES = ("Open slide", "Segment nuclei", "Correct nuclei", "Train model")
@@ -48,21 +47,6 @@ def open_dock(viewer: Viewer, title: str, qtbot: QtBot) -> Dock:
 def wait_for(dock: Dock, qtbot: QtBot) -> None:
     """Wait until a dock is in front."""
     qtbot.waitUntil(lambda: not dock.visibleRegion().isEmpty())
-
-
-def clipped(dock: Dock) -> list[str]:
-    """Return the texts in view that are smaller than they need, or wider than what scrolls."""
-    found = []
-    for part in dock.findChildren(QWidget):
-        if not isinstance(part, QLabel | QAbstractButton) or not part.isVisibleTo(dock):
-            continue
-        need, left = part.sizeHint(), part.mapTo(dock, QPoint()).x()
-        height = part.heightForWidth(part.width()) if part.hasHeightForWidth() else need.height()
-        wraps = isinstance(part, QLabel) and part.wordWrap()
-        wide = not wraps and part.width() < need.width()
-        if wide or part.height() < height or left + part.width() > dock.width():
-            found.append(f"{part.text()!r}: {part.size()} for {need}")
-    return found
 
 
 def test_docks_share_tabs_and_fit(window: Viewer, docks: list[Dock], qtbot: QtBot) -> None:
