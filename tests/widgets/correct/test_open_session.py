@@ -147,7 +147,7 @@ def moved(made: Tissue, tmp_path: Path) -> Path:
     (tmp_path / "b").mkdir()
     Picture.fromarray(made.coded()).save(tmp_path / "a" / "made.png")
     slide = open_slide(tmp_path / "a" / "made.png", mpp=0.25)
-    result = segment(slide, tmp_path / "made.nucleus", Decoder())
+    result = segment(slide, tmp_path / "moved.nucleus", Decoder())
     shutil.move(tmp_path / "a" / "made.png", tmp_path / "b")
     return result.path
 
@@ -175,7 +175,7 @@ def test_an_image_that_moved_is_asked_for_once(
         start(widget, qtbot)
         assert widget.workspace is not None
         widget.finish()
-    assert asked == ["Locate the image of made.nucleus"]
+    assert asked == ["Locate the image of moved.nucleus"]
     shown = viewer.layers["made"]
     assert isinstance(shown, Image)
     np.testing.assert_array_equal(shown.extent.world, viewer.layers["nuclei"].extent.world)
