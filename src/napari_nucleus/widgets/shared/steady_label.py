@@ -3,6 +3,12 @@
 from qtpy.QtCore import QSize, Qt
 from qtpy.QtWidgets import QLabel
 
+_ANY = 10_000
+"""Width in pixels in which every text has one line."""
+
+_PADDING = 10
+"""Of napari's labels above and below, in pixels."""
+
 
 class SteadyLabel(QLabel):
     """A label that keeps a height of several lines, also with fewer, and grows for more.
@@ -33,5 +39,7 @@ class SteadyLabel(QLabel):
 
     @property
     def _height(self) -> int:
-        # In the font at present: napari sets its own when the widget comes into the window.
-        return self._lines * self.fontMetrics().lineSpacing() + 2 * (self.margin() + 1)
+        metrics = self.fontMetrics()
+        # Of one line, with the padding of napari's style.
+        first = max(super().heightForWidth(_ANY), metrics.height() + _PADDING)
+        return first + (self._lines - 1) * (metrics.lineSpacing() + 1)
