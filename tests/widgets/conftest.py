@@ -10,6 +10,7 @@ from napari.layers import Image
 from napari.utils.notifications import notification_manager
 from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
+from qtpy.QtWidgets import QMessageBox
 
 from napari_nucleus.models import NucleusModel
 from napari_nucleus.models.checkpoints import save_checkpoint
@@ -25,6 +26,16 @@ def imported() -> None:
     """Spare the collections that napari asks for with every window what was imported."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def no_question_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a question that a test does not answer fail, instead of wait for a person."""
+
+    def wait(box: QMessageBox, *_: object) -> None:
+        raise AssertionError(f"Nobody answers: {box.text()} {box.informativeText()}")
+
+    monkeypatch.setattr(QMessageBox, "exec", wait)
 
 
 @pytest.fixture(autouse=True)

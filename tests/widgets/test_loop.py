@@ -20,7 +20,8 @@ from napari_nucleus.results import open_result
 from napari_nucleus.slides.examples import colon
 from napari_nucleus.weights.store import DEFAULT_MODEL
 from napari_nucleus.widgets.correct import CorrectWidget
-from napari_nucleus.widgets.segment import SegmentWidget
+from napari_nucleus.widgets.segment import SegmentWidget, target
+from napari_nucleus.widgets.segment.target import Target
 from napari_nucleus.widgets.train import TrainWidget
 from scripts.demo import wait_until
 from tests.edits.folder import Snapshot, check_same, snapshot
@@ -208,17 +209,20 @@ def test_the_whole_loop(
     assert mine.card["started from"].startswith(f"{DEFAULT_MODEL} (")
     assert mine.card["data"] == {folder.name: {"training": 1, "validation": 1}}
 
-    # Segment again with it: what was corrected stays.
+    # Segment again with it, beside what was corrected.
     correcting.start_button.click()
     segmenting = open_widget(viewer, "Segment nuclei")
     assert isinstance(segmenting, SegmentWidget)
     segmenting.model.choose("mine")
+    monkeypatch.setattr(target, "ask_about_corrections", lambda *_: Target())  # a new result
     with qtbot.waitSignal(segmenting.finished, timeout=WAIT):
         segmenting.segment_button.click()
-    again = open_result(viewer.layers["nuclei"].metadata["result"])
+    shown = viewer.layers.selection.active
+    again = open_result(shown.metadata["result"])
     assert again.path == folder.with_name("tissue-2.nucleus")
     assert again.run["model"]["sha256"] == mine.sha256
     assert again.run["counts"]["nuclei"] > 50
-    np.testing.assert_array_equal(viewer.layers["nuclei"].data, again.read_labels(0, 0, SIDE, SIDE))
+    np.testing.assert_array_equal(shown.data, again.read_labels(0, 0, SIDE, SIDE))
     assert len(open_result(folder).table()) == len(corrected.table) - 1
-    assert not told()
+    ends = ("Training finished", f"{again.run['counts']['nuclei']} nuclei in")
+    assert all(message.startswith(ends) for message in told())
