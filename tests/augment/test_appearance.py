@@ -1,3 +1,5 @@
+from io import BytesIO
+
 import numpy as np
 import pytest
 import torch
@@ -5,7 +7,7 @@ from PIL import Image, ImageEnhance
 from scipy.ndimage import convolve
 from torch import Tensor, nn
 
-from napari_nucleus.augment.appearance import Noise, Sharpen, Sometimes
+from napari_nucleus.augment.appearance import Coarsen, Compress, Noise, Sharpen, Sometimes
 
 
 class Paint(nn.Module):
@@ -59,3 +61,28 @@ def test_papers_sharpening_is_translated(monkeypatch: pytest.MonkeyPatch) -> Non
     expected = 0.8 * pixels[0, 0] + 0.2 * convolve(pixels[0, 0], kernel)
     found = at_most(1 + 13 * 0.2, torch.from_numpy(pixels), monkeypatch)[0, 0].numpy()
     np.testing.assert_allclose(found[1:-1, 1:-1], expected[1:-1, 1:-1], atol=1e-5)
+
+
+def test_coarse_images_keep_their_means_and_lose_detail() -> None:
+    torch.manual_seed(0)
+    images = torch.rand(4, 3, 40, 50)
+    coarse = Coarsen(0.5)(images)
+    assert coarse.shape == images.shape
+    torch.testing.assert_close(coarse.mean((2, 3)), images.mean((2, 3)), atol=0.01, rtol=0)
+    assert coarse.std() < 0.9 * images.std()
+    torch.testing.assert_close(Coarsen(1)(images), images)
+
+
+def test_compression_is_that_of_pillow() -> None:
+    torch.manual_seed(0)
+    smooth = torch.rand(3, 3, 6, 6)
+    images = torch.nn.functional.interpolate(smooth, (48, 48), mode="bicubic").clamp(0, 1)
+    seen = Compress(95)(images)
+    assert seen.shape == images.shape
+    for image, own in zip(images, seen, strict=True):
+        pixels = image.mul(255).round().byte().movedim(0, -1).numpy()
+        file = BytesIO()
+        Image.fromarray(pixels).save(file, "JPEG", quality=95)
+        other = np.asarray(Image.open(file), np.float32)
+        np.testing.assert_allclose(own.movedim(0, -1).numpy() * 255, other, atol=4)
+    assert (Compress(10)(images) - images).abs().mean() > (seen - images).abs().mean()

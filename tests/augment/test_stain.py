@@ -2,7 +2,7 @@ import numpy as np
 import torch
 from skimage.color import rgb2hed, rgb2lab
 
-from napari_nucleus.augment.stain import StainJitter
+from napari_nucleus.augment.stain import StainFade, StainJitter, StainMix
 from napari_nucleus.models.stain_normalization import StainNormalization
 from tests.tissue import tissue
 
@@ -84,3 +84,63 @@ def test_contrast_changes_by_half_at_most() -> None:
         rgb2lab(of[0].movedim(0, -1).numpy()) for of in (flat, StainNormalization()(flat))
     )
     assert 1.4 < after[..., 0].std() / before[..., 0].std() < 1.6
+
+
+def moments(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    density = -torch.log(images.clamp(min=1 / 255)).flatten(2)
+    centred = density - density.mean(2, keepdim=True)
+    return density.mean(2), centred @ centred.mT / centred.shape[2]
+
+
+def test_mixing_stains_goes_towards_another_image_of_the_batch() -> None:
+    """Mean and covariance of density lie between the image's own and the other's."""
+    torch.manual_seed(0)
+    images = stained(2).clamp(0.05, 0.95)
+    (first, second), (own, other) = moments(images)
+    shares = []
+    for _ in range(40):
+        changed = StainMix(p=1, stretch=100)(images)[:1]
+        mean, covariance = (of[0] for of in moments(changed))
+        share = ((mean - first) @ (second - first) / (second - first).square().sum()).item()
+        torch.testing.assert_close(mean, torch.lerp(first, second, share), atol=0.02, rtol=0)
+        if share > 0.9:
+            assert (covariance - other).norm() < 0.3 * (own - other).norm()
+        shares.append(share)
+    assert min(shares) > -0.01
+    assert max(shares) > 0.9
+
+
+def test_mixing_stains_leaves_some_images_as_they_are() -> None:
+    torch.manual_seed(0)
+    images = stained(3).repeat(200, 1, 1, 1)[:, :, :8, :8]
+    same = (StainMix(p=0.3)(images) == images).flatten(1).all(1).float().mean()
+    # of those that should change, a few are their own partner
+    assert 0.65 < same < 0.76
+    alone = images[:1]
+    torch.testing.assert_close(StainMix(p=1)(alone), alone.clamp(min=1 / 255), atol=1e-4, rtol=0)
+
+
+def test_mixing_stains_with_flat_images_stays_finite() -> None:
+    torch.manual_seed(0)
+    flat = torch.stack([torch.zeros(3, 16, 16), torch.ones(3, 16, 16), torch.rand(3, 16, 16)])
+    for _ in range(10):
+        changed = StainMix(p=1)(flat)
+        assert changed.isfinite().all()
+        assert 0 <= changed.min() <= changed.max() <= 1
+
+
+def test_fading_bleaches_tints_and_browns() -> None:
+    torch.manual_seed(0)
+    images = stained().clamp(0.05, 0.95).expand(40, -1, -1, -1)
+    paler = StainFade(least=0.35, brown=0, tint=0)(images)
+    factors = (torch.log(paler) / torch.log(images)).flatten(1)
+    assert (factors.std(1) < 1e-3).all()
+    assert 0.35 <= factors.min() < 0.45 < 0.9 < factors.max() <= 1.001
+    veiled = StainFade(least=1, brown=0, tint=0.12)(torch.ones(40, 3, 4, 4))
+    assert 0.88 < veiled.min() < 0.92 < 0.98 < veiled.max() <= 1
+    fade = StainFade(least=1, brown=1, tint=0)
+    haematoxylin = torch.exp(-0.5 * fade.stains[0]).view(1, 3, 1, 1).expand(200, -1, -1, -1)
+    density = -torch.log(fade(haematoxylin)).flatten(1)
+    share = (density - 0.5 * fade.stains[0]) / (0.5 * (fade.stains[2] - fade.stains[0]))
+    torch.testing.assert_close(share, share[:, :1].expand(-1, 3), atol=1e-3, rtol=0)
+    assert -1e-3 <= share.min() < 0.1 < 0.9 < share.max() <= 1.001

@@ -126,7 +126,14 @@ def test_each_strategy_of_the_paper_holds_the_one_before(less: str, more: str) -
 
 @pytest.mark.parametrize(
     ("name", "colours"),
-    [("basic", False), ("moderate", True), ("strong", True), ("full", True), ("any_lab", True)],
+    [
+        ("basic", False),
+        ("moderate", True),
+        ("strong", True),
+        ("full", True),
+        ("any_lab", True),
+        ("foreign_lab", True),
+    ],
 )
 def test_only_some_change_colours(samples: list[Sample], name: str, colours: bool) -> None:
     plain, changed = augmented(samples, "basic"), augmented(samples, name)

@@ -96,3 +96,21 @@ def test_models_have_losses_of_their_own() -> None:
     logits, batch = made()
     found = branch_losses(Own(()), logits, batch, Recipe(loss_weights={"graph": 2.0}))
     assert found["graph"] == 6
+
+
+def test_recipe_weighs_types() -> None:
+    logits, batch = made()
+    names = ("a", "b")
+    plain = branch_losses(MODEL, logits, batch, Recipe(types=names))
+    alike = branch_losses(MODEL, logits, batch, Recipe(types=names, tp_weights={"a": 1}))
+    more = branch_losses(MODEL, logits, batch, Recipe(types=names, tp_weights={"a": 5}))
+    # all pixels are of one type: its weight cancels out
+    torch.testing.assert_close(more["tp"], alike["tp"])
+    # and the classes that do not occur no longer count in Dice
+    assert alike["tp"] != plain["tp"]
+    half = replace(batch, tp=batch.tp.clone())
+    half.tp[:, :4] = 2
+    less = branch_losses(MODEL, logits, half, Recipe(types=names, tp_weights={"a": 0.01}))
+    other = branch_losses(MODEL, logits, half, Recipe(types=names, tp_weights={"b": 0.01}))
+    assert less["tp"] != other["tp"]
+    assert less["np"] == plain["np"]

@@ -1,6 +1,9 @@
-"""Photometric augmentation: sharpness, noise, local contrast."""
+"""Photometric augmentation: sharpness, noise, local contrast, compression."""
 
+import cv2
+import numpy as np
 import torch
+import torch.nn.functional as F
 from kornia.enhance import sharpness
 from torch import Tensor, nn
 
@@ -70,3 +73,50 @@ class Sharpen(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return sharpness(images, 1 + (self.factor - 1) * torch.rand(len(images)))
+
+
+class Coarsen(nn.Module):
+    """Lose detail, as a scan at a lower magnification does.
+
+    Parameters
+    ----------
+    least
+        Least factor of the resolution; all images of a batch share one between it and 1.
+    """
+
+    def __init__(self, least: float) -> None:
+        super().__init__()
+        self.least = least
+
+    def forward(self, images: Tensor) -> Tensor:
+        factor = self.least + (1 - self.least) * torch.rand(()).item()
+        height, width = images.shape[-2:]
+        size = (max(round(height * factor), 1), max(round(width * factor), 1))
+        small = F.interpolate(images, size, mode="bilinear", antialias=True)
+        return F.interpolate(small, (height, width), mode="bilinear")
+
+
+class Compress(nn.Module):
+    """Leave the traces of JPEG compression.
+
+    Parameters
+    ----------
+    least
+        Least quality, from 0 to 100; every image draws its own up to 95.
+    """
+
+    def __init__(self, least: int) -> None:
+        super().__init__()
+        self.least = least
+
+    def forward(self, images: Tensor) -> Tensor:
+        pixels = images.clamp(0, 1).mul(255).round().byte().movedim(1, -1).cpu().numpy()
+        qualities = torch.randint(self.least, 96, (len(images),)).tolist()
+        seen = []
+        for image, quality in zip(pixels, qualities, strict=True):
+            _, coded = cv2.imencode(
+                ".jpg", np.ascontiguousarray(image[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, quality]
+            )
+            seen.append(np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR))[..., ::-1])
+        back = torch.from_numpy(np.stack(seen)).to(images.device)
+        return back.movedim(-1, 1).to(images.dtype) / 255

@@ -1,4 +1,4 @@
-"""Colours of H&E: other amounts and hues of the stains."""
+"""Colours of H&E: other amounts and hues of the stains, and those of other images."""
 
 import torch
 import torch.nn.functional as F
@@ -49,6 +49,98 @@ class StainJitter(nn.Module):
         # unmixing, changing and mixing again are linear in the density: one matrix an image
         change = torch.linalg.inv(self.stains) @ (factor * stains)
         shift = (offset @ stains).mT
-        density = -torch.log(images.clamp(min=1 / 255)).flatten(2)
-        restained = torch.exp(-torch.baddbmm(shift, change.mT, density))
-        return restained.view_as(images).clamp(0, 1)
+        restained = torch.baddbmm(shift, change.mT, _density(images))
+        return _transmitted(restained, images)
+
+
+class StainMix(nn.Module):
+    """Give images the colours of others in their batch, in part.
+
+    A laboratory's colours are taken as the mean and covariance of optical density. The map that
+    carries one normal distribution to another at the least cost (the linear Monge-Kantorovich map,
+    Pitié & Kokaram 2007) is linear in density; every image goes a random part of the way to that of
+    a random other one.
+
+    Parameters
+    ----------
+    p
+        Probability that an image is changed.
+    stretch
+        Highest factor by which density is stretched in any direction, and one over the least: what
+        a patch holds differs as well as how it was stained.
+    """
+
+    def __init__(self, p: float = 0.5, stretch: float = 2.0) -> None:
+        super().__init__()
+        self.p = p
+        self.stretch = stretch
+
+    def forward(self, images: Tensor) -> Tensor:
+        batch, device = len(images), images.device
+        density = _density(images)
+        mean = density.mean(2, keepdim=True)
+        centred = density - mean
+        covariance = centred @ centred.mT / centred.shape[2]
+        covariance = covariance + _LEAST_VARIANCE * torch.eye(3, device=device)
+        other = torch.randperm(batch, device=device)
+        part = torch.rand(batch, 1, 1, device=device)
+        part = part * (torch.rand(batch, 1, 1, device=device) < self.p)
+        root, inverse = _power(covariance, 0.5), _power(covariance, -0.5)
+        change = inverse @ _power(root @ covariance[other] @ root, 0.5) @ inverse
+        change = _power(change, 1.0, 1 / self.stretch, self.stretch)
+        change = torch.lerp(torch.eye(3, device=device).expand_as(change), change, part)
+        restained = torch.baddbmm(torch.lerp(mean, mean[other], part), change, centred)
+        return torch.where(part[..., None] > 0, _transmitted(restained, images), images)
+
+
+class StainFade(nn.Module):
+    """Bleach an image, let a stain turn brown, and tint what should be clear.
+
+    Parameters
+    ----------
+    least
+        Least factor of density; every image draws its own up to 1.
+    brown
+        Highest share of haematoxylin and of eosin that looks like DAB instead.
+    tint
+        Highest density of each channel's veil over all.
+    """
+
+    stains: Tensor
+
+    def __init__(self, least: float = 0.35, brown: float = 0.5, tint: float = 0.12) -> None:
+        super().__init__()
+        self.least = least
+        self.brown = brown
+        self.tint = tint
+        self.register_buffer("stains", torch.tensor(STAINS, dtype=torch.float32))
+
+    def forward(self, images: Tensor) -> Tensor:
+        batch, device = len(images), images.device
+        share = self.brown * torch.rand(batch, 3, 1, device=device)
+        share[:, 2] = 0
+        stains = torch.lerp(self.stains.expand(batch, 3, 3), self.stains[2].expand(3, 3), share)
+        factor = 1 - (1 - self.least) * torch.rand(batch, 1, 1, device=device)
+        change = factor * (torch.linalg.inv(self.stains) @ stains).mT
+        veil = self.tint * torch.rand(batch, 3, 1, device=device)
+        return _transmitted(torch.baddbmm(veil, change, _density(images)), images)
+
+
+_LEAST_VARIANCE = 1e-3
+"""Of optical density, in every direction: noise of flat images is not stretched."""
+
+
+def _density(images: Tensor) -> Tensor:
+    """Return the optical density (B, 3, H * W) of images in [0, 1]."""
+    return -torch.log(images.clamp(min=1 / 255)).flatten(2)
+
+
+def _transmitted(density: Tensor, images: Tensor) -> Tensor:
+    """Return images, shaped as `images`, of an optical density."""
+    return torch.exp(-density).view_as(images).clamp(0, 1)
+
+
+def _power(matrices: Tensor, exponent: float, least: float = 1e-6, highest: float = 1e6) -> Tensor:
+    """Raise symmetric matrices (B, 3, 3) to a power, their eigenvalues kept within limits."""
+    values, vectors = torch.linalg.eigh(matrices)
+    return vectors * values.clamp(least, highest)[:, None] ** exponent @ vectors.mT

@@ -13,9 +13,9 @@ import kornia.augmentation as K
 import torch
 from torch import Tensor, nn
 
-from napari_nucleus.augment.appearance import Noise, Sharpen, Sometimes
+from napari_nucleus.augment.appearance import Coarsen, Compress, Noise, Sharpen, Sometimes
 from napari_nucleus.augment.geometry import Elastic, Geometry, warp_images, warp_labels
-from napari_nucleus.augment.stain import StainJitter
+from napari_nucleus.augment.stain import StainFade, StainJitter, StainMix
 from napari_nucleus.augment.targets import hv_targets
 from napari_nucleus.errors import UserError
 from napari_nucleus.models.batch import Batch, Crops
@@ -171,6 +171,22 @@ def appearance() -> nn.Module:
     )
 
 
+def foreign() -> nn.Module:
+    """Change colours and sharpness further than the laboratories of a training set tell."""
+    return nn.Sequential(
+        StainMix(0.5),
+        Sometimes(0.8, StainJitter(scale=0.5, shift=0.05, turn=0.1)),
+        Sometimes(0.2, StainFade()),
+        Sometimes(
+            0.6, K.ColorJiggle(brightness=0.15, contrast=0.3, saturation=0.35, hue=0.03, p=1)
+        ),
+        Sometimes(0.4, K.RandomGamma(gamma=(0.6, 1.6), p=1)),
+        Sometimes(0.5, K.RandomGaussianBlur((7, 7), (0.3, 1.5), p=1), Sharpen(3), Coarsen(0.5)),
+        Sometimes(0.3, Noise(0.04)),
+        Sometimes(0.25, Compress(35)),
+    )
+
+
 _AFFINE = Geometry(scale=(0.9, 1.1), rotation=90, shear=5, flip=True)
 
 AUGMENTATIONS = {
@@ -185,6 +201,7 @@ AUGMENTATIONS = {
         (StainNormalization, photometric),
     ),
     "any_lab": Strategy(Geometry(scale=(1 / 1.4, 1.4), rotation=180, flip=True), (appearance,)),
+    "foreign_lab": Strategy(Geometry(scale=(1 / 1.4, 1.4), rotation=180, flip=True), (foreign,)),
 }
 """Augmentations by name.
 
@@ -199,6 +216,8 @@ pixels, as in imgaug.
 which gives no numbers: angle, enlargement, elastic deformation and gamma are those of the authors'
 released code, of whose normalisations (Macenko, Reinhard) it takes the one that needs no stain
 estimate of a small patch. ``any_lab`` is ours, for tissue of laboratories never seen.
+``foreign_lab`` goes further: colours are mixed between the images of a batch, stains bleach and
+turn brown, scans are blurred, sharpened, coarsened and compressed.
 """
 
 

@@ -44,7 +44,9 @@ def cross_entropy(logits: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     return masked_mean(F.cross_entropy(logits, target, reduction="none"), mask)
 
 
-def dice(logits: Tensor, target: Tensor, mask: Tensor, smooth: float = 1.0) -> Tensor:
+def dice(
+    logits: Tensor, target: Tensor, mask: Tensor, smooth: float = 1.0, only_present: bool = False
+) -> Tensor:
     """Soft Dice loss, 1 - 2 |X ∩ Y| / (|X| + |Y|) over the whole batch, the mean over classes.
 
     Parameters
@@ -56,15 +58,20 @@ def dice(logits: Tensor, target: Tensor, mask: Tensor, smooth: float = 1.0) -> T
         Pixels that count.
     smooth : float
         Keeps a class that does not occur from dividing by zero.
+    only_present : bool
+        Whether the mean is over the classes of which there is a pixel that counts.
     """
     probability = logits.softmax(1) * mask[:, None]
     truth = F.one_hot(target, logits.shape[1]).movedim(-1, 1) * mask[:, None]
     overlap = (probability * truth).sum((0, 2, 3))
     total = probability.sum((0, 2, 3)) + truth.sum((0, 2, 3))
-    return (1 - (2 * overlap + smooth) / (total + smooth)).mean()
+    loss = 1 - (2 * overlap + smooth) / (total + smooth)
+    return masked_mean(loss, truth.sum((0, 2, 3)) > 0) if only_present else loss.mean()
 
 
-def ce_dice(logits: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+def ce_dice(
+    logits: Tensor, target: Tensor, mask: Tensor, weights: tuple[float, ...] | None = None
+) -> Tensor:
     """Cross-entropy plus Dice, as HoVer-Net has it (Graham et al. 2019).
 
     Parameters
@@ -75,13 +82,22 @@ def ce_dice(logits: Tensor, target: Tensor, mask: Tensor) -> Tensor:
         Class per pixel.
     mask : (B, H, W) Tensor of bool
         Pixels that count.
+    weights : tuple of float or None
+        Weight of each class's pixels in the cross-entropy, whose mean is over weights. With them,
+        Dice leaves out classes of which the batch has no pixel: it would teach that rare ones do
+        not exist.
 
     Returns
     -------
     Tensor
         Scalar.
     """
-    return cross_entropy(logits, target, mask) + dice(logits, target, mask)
+    if weights is None:
+        return cross_entropy(logits, target, mask) + dice(logits, target, mask)
+    weight = torch.tensor(weights, device=logits.device)[target] * mask
+    ce = F.cross_entropy(logits, target, reduction="none")
+    weighted = (ce * weight).sum() / weight.sum().clamp(min=1)
+    return weighted + dice(logits, target, mask, only_present=True)
 
 
 def asymmetric(

@@ -70,11 +70,18 @@ def tp_loss(recipe: Recipe) -> Loss:
     """
     known: dict[str, Loss] = {
         "dice": losses.dice,
-        "ce_dice": losses.ce_dice,
+        "ce_dice": partial(losses.ce_dice, weights=_tp_weights(recipe)),
         "focal": partial(losses.focal, gamma=recipe.tp_gamma),
         "focal_dice": partial(losses.focal_dice, gamma=recipe.tp_gamma),
     }
     return known[recipe.tp_loss]
+
+
+def _tp_weights(recipe: Recipe) -> tuple[float, ...] | None:
+    """Return the weight of the background and of each type, if the recipe gives any."""
+    if not recipe.tp_weights:
+        return None
+    return (1.0, *(recipe.tp_weights.get(name, 1.0) for name in recipe.types or ()))
 
 
 def _hv_loss(answer: Tensor, batch: Batch) -> Tensor:

@@ -73,7 +73,8 @@ class Recipe:
         Side of a patch in pixels.
     augment : {"none", "basic", "moderate", "strong", "full", "msanet", "eunet3plus", "any_lab"}
         Name of the augmentation: HistoNeXt's five strategies (its Table 1), the other papers' sets,
-        or ``"any_lab"``, made for tissue of laboratories that the training data do not show.
+        or ``"any_lab"`` and ``"foreign_lab"``, made for tissue of laboratories that the training
+        data do not show; the latter changes more.
     sampling : {"random", "uniform", "type_aware"}
         ``"random"`` draws datasets by their share and places by area, ``"uniform"`` every dominant
         type equally often, ``"type_aware"`` by `type_weights`.
@@ -84,6 +85,9 @@ class Recipe:
         Loss of the nucleus branch, and the focusing of those that have one.
     tp_loss, tp_gamma : {"dice", "ce_dice", "focal", "focal_dice"}
         Loss of the type branch, and the focal ones' focusing.
+    tp_weights : dict of str to Positive
+        Type name to how many times as much a pixel of it counts in the type branch's cross-entropy;
+        1 where none is given.
     loss_weights : dict of str to Decay
         Name of a loss, as the log has it, to its weight in the sum; 1 where none is given.
     optimizer, weight_decay : {"adam", "adamw"}
@@ -127,7 +131,15 @@ class Recipe:
     mpp: Annotated[float, AfterValidator(check_mpp)] = DEFAULT_MPP
     patch: Count = 192
     augment: Literal[
-        "none", "basic", "moderate", "strong", "full", "msanet", "eunet3plus", "any_lab"
+        "none",
+        "basic",
+        "moderate",
+        "strong",
+        "full",
+        "msanet",
+        "eunet3plus",
+        "any_lab",
+        "foreign_lab",
     ] = "any_lab"
     sampling: Literal["random", "uniform", "type_aware"] = "type_aware"
     type_weights: dict[str, Positive] = field(default_factory=dict)
@@ -135,6 +147,7 @@ class Recipe:
     np_gamma: Decay = 1.0
     tp_loss: Literal["dice", "ce_dice", "focal", "focal_dice"] = "ce_dice"
     tp_gamma: Decay = 2.0
+    tp_weights: dict[str, Positive] = field(default_factory=dict)
     loss_weights: dict[str, Decay] = field(default_factory=dict)
     optimizer: Literal["adam", "adamw"] = "adamw"
     weight_decay: Decay = 0.05

@@ -14,7 +14,7 @@ from napari_nucleus.training.curves import draw_losses, draw_scores, read_log
 _SIZE = (3.0, 2.4)
 """Width and height in inches of 100 pixels."""
 
-_MARGINS = {"left": 0.15, "right": 0.97, "bottom": 0.13, "top": 0.98, "hspace": 0.15}
+_MARGINS = {"left": 0.15, "right": 0.97, "bottom": 0.16, "top": 0.97, "hspace": 0.15}
 """Of the axes in the figure; a layout by matplotlib takes twice as long, with the window halted."""
 
 
@@ -67,7 +67,9 @@ class LossPlot(FigureCanvasQTAgg):
                 draw_losses(upper, rows)
                 self._draw_scores(lower, rows, before)
                 upper.set_xlim(0.5, epochs + 0.5)
-                upper.set_xlabel("")  # the lower axes have it
+                # What is on the axes says it; the epochs are below the lower one.
+                upper.set(title="", xlabel="", ylabel="loss")
+                lower.set_title("")
         self.draw_idle()
 
     def _draw_scores(
