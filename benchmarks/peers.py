@@ -86,19 +86,20 @@ class Ours:
     network
         With its weights.
     folder
-        Where the result folder is written.
+        Where the result folders are written for the moment.
     """
 
     def __init__(self, network: NucleusModel, folder: Path) -> None:
         self.network = network
-        self.out = folder / "one.nucleus"
+        self.folder = folder
 
     def __call__(self, image: np.ndarray, mpp: float) -> np.ndarray:
         """Return the labels, int32 (H, W), of an image, uint8 (H, W, 3), of so many µm/px."""
         slide = slide_from_arrays([image], mpp)
-        result = segment(slide, self.out, self.network, device="cpu")
-        height, width = result.shape
-        return result.read_labels(0, 0, width, height)
+        with TemporaryDirectory(dir=self.folder) as out:
+            result = segment(slide, Path(out) / "one.nucleus", self.network, device="cpu")
+            height, width = result.shape
+            return result.read_labels(0, 0, width, height)
 
 
 def run(sides: dict[str, Segment], samples: Sequence[Sample]) -> tuple[Scores, dict[str, float]]:

@@ -89,7 +89,7 @@ def test_image_that_moved_is_told(path: Path) -> None:
     review(path, FIRST)
     image = path.parents[1] / "slide.tif"
     image.rename(image.with_name("moved.tif"))
-    with pytest.raises(UserError, match=r"cannot be opened any more .* put the image back there"):
+    with pytest.raises(UserError, match=r"neither there nor beside it: put the image back there"):
         load_source(Source(path))
     for other in ((10, 10, 3), (48, 80, 3)):  # the latter of the same size
         tifffile.imwrite(image, np.zeros(other, np.uint8))
