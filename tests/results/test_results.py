@@ -89,7 +89,9 @@ def test_tiles_of_any_alignment_make_one_result(path: Path) -> None:
     assert list(table)[-2:] == ["edited", "region"]
     assert not table["edited"].any()
     assert (table["region"] == "").all()
-    pd.testing.assert_frame_equal(table[list(expected)], expected, check_dtype=False, rtol=1e-5, atol=1e-6)
+    pd.testing.assert_frame_equal(
+        table[list(expected)], expected, check_dtype=False, rtol=1e-5, atol=1e-6
+    )
     pieces = list(result.tables(rows=1000))
     assert len(pieces) > 1
     pd.testing.assert_frame_equal(pd.concat(pieces, ignore_index=True), result.table())
