@@ -17,9 +17,9 @@ test: check
 	$(SCREEN) $(BIN)/pytest -n 2 --cov --cov-report=
 	@echo "Coverage: $$($(BIN)/coverage report --format=total) %"
 
-# All tests that need no window.
+# The quick tests that need no window.
 core: $(VENV)/installed
-	$(BIN)/pytest -n 2 --ignore=src/napari_nucleus/widgets --ignore=tests/widgets
+	$(BIN)/pytest -n 2 -m "not slow" --ignore=src/napari_nucleus/widgets --ignore=tests/widgets
 
 check: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -80,7 +80,7 @@ class Coarsen(nn.Module):
 
     Parameters
     ----------
-    least
+    least : float
         Least factor of the resolution; all images of a batch share one between it and 1.
     """
 
@@ -101,7 +101,7 @@ class Compress(nn.Module):
 
     Parameters
     ----------
-    least
+    least : float
         Least quality, from 0 to 100; every image draws its own up to 95.
     """
 

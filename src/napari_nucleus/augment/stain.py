@@ -63,9 +63,9 @@ class StainMix(nn.Module):
 
     Parameters
     ----------
-    p
+    p : float
         Probability that an image is changed.
-    stretch
+    stretch : float
         Highest factor by which density is stretched in any direction, and one over the least: what
         a patch holds differs as well as how it was stained.
     """
@@ -98,11 +98,11 @@ class StainFade(nn.Module):
 
     Parameters
     ----------
-    least
+    least : float
         Least factor of density; every image draws its own up to 1.
-    brown
+    brown : float
         Highest share of haematoxylin and of eosin that looks like DAB instead.
-    tint
+    tint : float
         Highest density of each channel's veil over all.
     """
 
