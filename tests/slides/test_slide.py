@@ -1,8 +1,10 @@
 import hashlib
+import os
 import struct
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import dask.array as da
 import imagecodecs
@@ -13,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from napari_nucleus.errors import UserError
-from napari_nucleus.slides import Slide, open_slide, slide_from_arrays
+from napari_nucleus.slides import Slide, digest, open_slide, slide_from_arrays
 
 WHITE = 255
 
@@ -222,6 +224,76 @@ def test_digest(tmp_path: Path) -> None:
     assert digests[0] == digests[1] != digests[2]
     # The same bytes of another shape are another image.
     assert slide_from_arrays([image.reshape(30, 20, 3)]).digest() != digests[0]
+
+
+def source(digest: str) -> dict[str, Any]:
+    return {"path": None, "sha256": digest}
+
+
+def test_a_large_file_is_identified_by_parts_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever it lies, and whenever it was copied; a change anywhere in compressed tiles is seen."""
+    monkeypatch.setattr(digest, "WHOLE", 2**20)
+    path = tmp_path / "large.tif"
+    image = noise(1500, 1500)
+    options: dict[str, Any] = {"photometric": "rgb", "tile": (64, 64), "compression": "zstd"}
+    tifffile.imwrite(path, image, **options)
+    monkeypatch.setattr(digest, "_END", 2**10)
+    monkeypatch.setattr(digest, "_BLOCK", 2**6)
+    sampled = digest.file_digest(path)
+    assert sampled.startswith("sampled-")
+    assert digest.file_digest(path, whole=True) == hashlib.sha256(path.read_bytes()).hexdigest()
+    copy = tmp_path / "copy.svs"
+    copy.write_bytes(path.read_bytes())
+    os.utime(copy, (0, 0))
+    assert digest.file_digest(copy) == sampled
+    image[700:720, 800:820] = 0
+    tifffile.imwrite(path, image, **options)
+    assert digest.file_digest(path) != sampled
+    with path.open("ab") as file:
+        file.write(b"more")
+    assert digest.file_digest(path) not in (sampled, digest.file_digest(copy))
+
+
+def test_a_large_file_that_is_no_tiff(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(digest, "WHOLE", 2**20)
+    data = bytearray(np.random.default_rng(0).bytes(10 * 2**20))
+    (tmp_path / "slide.dat").write_bytes(data)
+    digests = {digest.file_digest(tmp_path / "slide.dat")}
+    for place in (0, len(data) // 2 - 10, len(data) - 1):
+        changed = bytearray(data)
+        part = slice(max(place - 2**18, 0), place + 2**18)
+        changed[part] = bytes(len(changed[part]))
+        (tmp_path / "slide.dat").write_bytes(changed)
+        digests.add(digest.file_digest(tmp_path / "slide.dat"))
+    assert len(digests) == 4
+
+
+def test_results_of_earlier_versions_know_their_large_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(digest, "WHOLE", 2**10)
+    monkeypatch.setattr(digest, "_END", 2**8)
+    monkeypatch.setattr(digest, "_BLOCK", 2**6)
+    Image.fromarray(noise(20, 30)).save(tmp_path / "tissue.png")
+    slide = open_slide(tmp_path / "tissue.png")
+    assert slide.matches(slide.source())
+    assert slide.matches(source(hashlib.sha256((tmp_path / "tissue.png").read_bytes()).hexdigest()))
+    for other in ("0" * 64, "sampled-" + "0" * 64):
+        assert not slide.matches(source(other))
+
+
+def test_a_large_image_without_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("napari_nucleus.slides.slide._WHOLE_PIXELS", 2**20)
+    image = noise(900, 1200)
+    slide, same = slide_from_arrays([image]), slide_from_arrays([image.copy()])
+    assert slide.digest().startswith("sampled-")
+    assert slide.matches(same.source())
+    assert slide.matches(source(same.digest(whole=True)))
+    assert not slide_from_arrays([noise(1200, 900)]).matches(same.source())
+    image[800:, 1100:] ^= 1
+    assert not slide_from_arrays([image]).matches(same.source())
 
 
 # Reading

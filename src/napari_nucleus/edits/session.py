@@ -112,7 +112,7 @@ class EditSession:
         except BaseException:
             self._release()
             raise
-        if not self.warning and self.slide.digest() != result.run["source"]["sha256"]:
+        if not self.warning and not self.slide.matches(result.run["source"]):
             self.warning = (
                 f"{self.slide.name} is not the file that {self.path.name} was made from: make sure "
                 "that it is the same image."

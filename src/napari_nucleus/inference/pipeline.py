@@ -132,10 +132,7 @@ def segment_steps(
     tiles = [list(grid.tiles(tile, MARGIN)) for grid in grids]
     total = sum(map(len, tiles))
     run = {
-        "source": {
-            "path": str(slide.path.resolve()) if slide.path else None,
-            "sha256": slide.digest(),
-        },
+        "source": slide.source(),
         "model": {
             "name": network.name,
             "sha256": network.sha256,

@@ -145,7 +145,7 @@ class _Wanted:
         """Return how a result differs from what the new one replaces."""
         run = earlier.run
         chosen = {key: run["options"].get(key) for key in ("region", "regions", "outline")}
-        if run["source"]["sha256"] != self.slide.digest():
+        if not self.slide.matches(run["source"]):
             return "is of another image"
         if not self._is_source_of(earlier):
             return "is of a copy of the image"

@@ -5,9 +5,10 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -15,6 +16,7 @@ from napari_nucleus.errors import UserError
 from napari_nucleus.files import visible_files, write_errors
 from napari_nucleus.results.journal.lock import is_locked
 from napari_nucleus.results.journal.state import has_edits
+from napari_nucleus.slides.digest import SAMPLED, file_digest
 
 _NAMES = {"labels.zarr", "nuclei.parquet", "run.json", "edits.jsonl", "edits.lock"}
 _FILE_MANAGER_FILES = {"Thumbs.db", "desktop.ini"}  # besides hidden files
@@ -38,8 +40,8 @@ class Swap:
     ----------
     path : Path
         The result folder.
-    sha256 : str
-        Hash of the image.
+    source : mapping of str to Any
+        The entry `source` of `run.json`.
 
     Raises
     ------
@@ -47,9 +49,9 @@ class Swap:
         If another run writes to `path`, it must not be replaced, or cannot be written.
     """
 
-    def __init__(self, path: Path, sha256: str) -> None:
+    def __init__(self, path: Path, source: Mapping[str, Any]) -> None:
         self._path = path
-        self._sha256 = sha256
+        self._source = source
         self.target = _target(path)
         token = secrets.token_hex(4)
         self.part = self.target.with_name(f"{self.target.name}.{token}.part")
@@ -118,7 +120,7 @@ class Swap:
             )
         with suppress(OSError, ValueError, KeyError, TypeError):  # damaged: nothing to be lost
             run = json.loads((self.target / "run.json").read_text(encoding="utf-8"))
-            if run["source"]["sha256"] != self._sha256:
+            if not _is_same(self._source, run["source"]):
                 raise UserError(
                     f"{self._path} is the result of another image: choose another folder, or "
                     "delete this one first."
@@ -175,6 +177,15 @@ def is_result_only(folder: Path) -> bool:
     if not folder.is_dir():
         return False
     return not {file.name for file in visible_files(folder, "*")} - _NAMES - _FILE_MANAGER_FILES
+
+
+def _is_same(source: Mapping[str, Any], earlier: Mapping[str, Any]) -> bool:
+    """Tell whether two results are of one image."""
+    if source["sha256"].startswith(SAMPLED) and not earlier["sha256"].startswith(SAMPLED):
+        # Earlier versions stored the SHA-256 of all of a large file.
+        path = source["path"]
+        return bool(path) and file_digest(Path(path), whole=True) == earlier["sha256"]
+    return source["sha256"] == earlier["sha256"]
 
 
 def _target(path: Path) -> Path:

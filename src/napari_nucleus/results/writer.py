@@ -97,7 +97,7 @@ class ResultWriter:
         self._counts = Counter(dict.fromkeys(("nuclei", *types), 0))
         self._schema = table_schema(mpp)
         self._rows: list[pa.Table] = []
-        self._swap = Swap(self.path, run["source"]["sha256"])
+        self._swap = Swap(self.path, run["source"])
         self.target = self._swap.target
         self._leftovers = ExitStack()
         self._leftovers.callback(self._swap.close)

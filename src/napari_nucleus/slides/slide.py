@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,7 @@ from PIL import Image
 
 from napari_nucleus.errors import UserError
 from napari_nucleus.measure.stain import WHITE
+from napari_nucleus.slides.digest import SAMPLED, file_digest, sampled_digest
 from napari_nucleus.slides.pictures import read_picture
 from napari_nucleus.slides.pixel_size import PixelSize, check_mpp
 from napari_nucleus.slides.pyramid import SMALL, array_as_rgb, as_dask, with_coarser
@@ -23,6 +24,12 @@ from napari_nucleus.slides.tiff import read_tiff
 _TIFF = b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
+
+# Bytes up to which all pixels of an image without a file count for its digest; of a larger one, this
+# many squares in a row and in a column, and their side.
+_WHOLE_PIXELS = 2**30
+_SAMPLES = 16
+_SAMPLE = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,20 +203,70 @@ class Slide:
         size = max(round(width / scale), 1), max(round(height / scale), 1)
         return self.read_scaled((0, 0, width, height), size)
 
-    def digest(self) -> str:
-        """Return the SHA-256 of the file, or of size and pixels without a file, hexadecimal."""
-        return self._digest
+    def digest(self, whole: bool = False) -> str:
+        """Return what identifies the image, wherever its file lies.
+
+        Parameters
+        ----------
+        whole : bool
+            Read all of it, however long that takes.
+
+        Returns
+        -------
+        str
+            SHA-256 of the file, or of size and pixels without a file, hexadecimal. Of a large image
+            only parts are read, and the digest begins with ``sampled-`` (`file_digest`).
+        """
+        return self._whole_digest if whole else self._digest
+
+    def source(self) -> dict[str, Any]:
+        """Return what a result stores to find the image again."""
+        return {
+            "path": None if self.path is None else str(self.path.resolve()),
+            "sha256": self.digest(),
+        }
+
+    def matches(self, source: Mapping[str, Any]) -> bool:
+        """Tell whether a result was made from this image.
+
+        Parameters
+        ----------
+        source : mapping of str to Any
+            The entry `source` of its `run.json`. Where it has the SHA-256 of all of a large file, as
+            earlier versions stored it, all of this one is read.
+
+        Returns
+        -------
+        bool
+            Whether the images are the same, wherever their files lie.
+        """
+        return self.digest(whole=not source["sha256"].startswith(SAMPLED)) == source["sha256"]
 
     @cached_property
     def _digest(self) -> str:
         if self.path is not None and self.path.is_file():
-            with self.path.open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
+            return file_digest(self.path)
+        if 3 * math.prod(self.shape) <= _WHOLE_PIXELS:
+            return self._whole_digest
+        size = "x".join(map(str, self.shape))
+        return sampled_digest([size.encode(), *(part.data for part in self._samples())])
+
+    @cached_property
+    def _whole_digest(self) -> str:
+        if self.path is not None and self.path.is_file():
+            return file_digest(self.path, whole=True)
         height, width = self.shape
         sha256 = hashlib.sha256(f"{height}x{width}".encode())
         for y in range(0, height, SMALL):
             sha256.update(self.read(0, y, width, min(SMALL, height - y)).data)
         return sha256.hexdigest()
+
+    def _samples(self) -> Iterator[NDArray[np.uint8]]:
+        """Yield squares of level 0 in rows and columns."""
+        height, width = self.shape
+        for y in np.linspace(0, max(height - _SAMPLE, 0), _SAMPLES).astype(int).tolist():
+            for x in np.linspace(0, max(width - _SAMPLE, 0), _SAMPLES).astype(int).tolist():
+                yield self.read(x, y, _SAMPLE, _SAMPLE)
 
     def _compute(self, pixels: da.Array) -> NDArray[np.uint8]:
         try:

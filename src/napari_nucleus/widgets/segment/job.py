@@ -149,7 +149,7 @@ class SegmentJob:
         from napari_nucleus.models.checkpoints import load_checkpoint
 
         model = load_checkpoint(self.model)
-        self.slide.digest()  # reads all of a large file, once
+        self.slide.digest()  # which takes a while on a slow disk, before anything is written
         token.commit()
         for folder, labels in self.painted.items():
             with EditSession(folder, self.slide) as session:
