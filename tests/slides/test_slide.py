@@ -233,7 +233,7 @@ def source(digest: str) -> dict[str, Any]:
 def test_a_large_file_is_identified_by_parts_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Wherever it lies, and whenever it was copied; a change anywhere in compressed tiles is seen."""
+    """Wherever it lies, and whenever it was copied; any change of compressed tiles is seen."""
     monkeypatch.setattr(digest, "WHOLE", 2**20)
     path = tmp_path / "large.tif"
     image = noise(1500, 1500)

@@ -36,7 +36,7 @@ def file_digest(path: Path, whole: bool = False) -> str:
     -------
     str
         SHA-256, hexadecimal. Of a file over 64 MiB it is ``sampled-`` and the SHA-256 of its size,
-        its first and last MiB, 64 blocks of 64 KiB at equal distances and, in TIFF, the directories,
+        its first and last MiB, 64 blocks of 64 KiB at equal distances, and in TIFF the directories,
         which tell the length of every compressed tile.
 
     Raises

@@ -25,8 +25,8 @@ _TIFF = b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
 
-# Bytes up to which all pixels of an image without a file count for its digest; of a larger one, this
-# many squares in a row and in a column, and their side.
+# Bytes up to which all pixels of an image without a file count for its digest; of a larger one,
+# this many squares in a row and in a column, and their side.
 _WHOLE_PIXELS = 2**30
 _SAMPLES = 16
 _SAMPLE = 64
@@ -232,7 +232,7 @@ class Slide:
         Parameters
         ----------
         source : mapping of str to Any
-            The entry `source` of its `run.json`. Where it has the SHA-256 of all of a large file, as
+            The entry `source` of its `run.json`. If it has the SHA-256 of all of a large file, as
             earlier versions stored it, all of this one is read.
 
         Returns
@@ -249,7 +249,7 @@ class Slide:
         if 3 * math.prod(self.shape) <= _WHOLE_PIXELS:
             return self._whole_digest
         size = "x".join(map(str, self.shape))
-        return sampled_digest([size.encode(), *(part.data for part in self._samples())])
+        return sampled_digest([size.encode(), *(part.tobytes() for part in self._samples())])
 
     @cached_property
     def _whole_digest(self) -> str:
