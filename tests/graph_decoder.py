@@ -38,6 +38,7 @@ class GraphDecoder(Decoder):
     def __init__(self, types: tuple[str, ...] = TYPES, mpp: float = 0.25) -> None:
         super().__init__(types, mpp)
         self.name = "graph_decoder"
+        self.classifies_nuclei = True
         torch.manual_seed(26)
         self.tp = GraphClassifier(len(types), visual=3, text=8, width=16)
         with torch.no_grad():
@@ -47,11 +48,11 @@ class GraphDecoder(Decoder):
 
     def decode(self, features: list[Tensor], size: tuple[int, int]) -> dict[str, Tensor]:
         visual = avg_pool2d(features[0], STRIDE, ceil_mode=True)
-        return {**super().decode(features, size), "visual": visual}
+        return {**super().decode(features, size), "features": visual}
 
     def maps(self, logits: dict[str, Tensor]) -> dict[str, Tensor]:
         nuclei, hv = logits["np"][:, 1], logits["hv"]
-        return {"np": nuclei, "hv": hv, "visual": logits["visual"].half()}
+        return {"np": nuclei, "hv": hv, "features": logits["features"].half()}
 
     def find(
         self, maps: dict[str, np.ndarray], threshold: float | None = None
@@ -60,10 +61,10 @@ class GraphDecoder(Decoder):
         labels, table = hover_instances(maps["np"], maps["hv"], **arguments)
         return labels, table[["label", "centroid_x", "centroid_y"]]
 
-    def describe(
-        self, labels: np.ndarray, table: pd.DataFrame, maps: dict[str, np.ndarray]
+    def features(
+        self, labels: NDArray[np.integer], maps: dict[str, np.ndarray]
     ) -> NDArray[np.float32]:
-        return describe_nuclei(labels, maps["visual"])
+        return describe_nuclei(labels, maps["features"])
 
     def classify(
         self, centroids: NDArray[np.float64], features: NDArray[np.floating]

@@ -11,6 +11,7 @@ from torch import Tensor, nn, stack, zeros
 
 from napari_nucleus.instances import HOVER, hover_instances
 from napari_nucleus.models import NucleusModel
+from napari_nucleus.models.pooling import feature_cells
 
 TYPES = ("dark", "pale")
 
@@ -120,10 +121,12 @@ class Decoder(NucleusModel):
             "np": stack([1 - nucleus, nucleus], 1),
             "hv": (stack([green, blue], 1) - 128) / 100,
             "tp": (red > 20).long(),
+            "features": feature_cells(features[0], size),
         }
 
     def maps(self, logits: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {"np": logits["np"][:, 1], "hv": logits["hv"], "tp": logits["tp"] + 1}
+        maps = {"np": logits["np"][:, 1], "hv": logits["hv"], "tp": logits["tp"] + 1}
+        return {**maps, "features": logits["features"].half()}
 
     def find(
         self, maps: dict[str, np.ndarray], threshold: float | None = None

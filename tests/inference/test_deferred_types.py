@@ -97,8 +97,8 @@ def test_maps_of_lower_resolution_are_put_together_from_their_tiles(made: Tissue
     expected = GraphDecoder().predict(torch.from_numpy(image).movedim(-1, 0)[None])[0]
     pieces = predict_image(image, GraphDecoder(), tile=96)
     assert pieces.keys() == expected.keys()
-    assert pieces["visual"].shape == (3, -(-413 // STRIDE), -(-487 // STRIDE))
-    assert pieces["visual"].dtype == np.float16
+    assert pieces["features"].shape == (3, -(-413 // STRIDE), -(-487 // STRIDE))
+    assert pieces["features"].dtype == np.float16
     for key, values in expected.items():
         np.testing.assert_allclose(pieces[key], values, atol=1e-3)
 
@@ -216,7 +216,7 @@ def test_few_nuclei_are_typed(count: int, tmp_path: Path) -> None:
 def test_features_that_are_no_numbers_stop_the_run(slide: Slide, tmp_path: Path) -> None:
     class Diverged(GraphDecoder):
         def maps(self, logits: dict[str, Tensor]) -> dict[str, Tensor]:
-            return {**super().maps(logits), "visual": logits["visual"].half() * torch.nan}
+            return {**super().maps(logits), "features": logits["features"].half() * torch.nan}
 
     with pytest.raises(UserError, match=r"are not finite numbers.*use another checkpoint"):
         segment(slide, tmp_path / "made.nucleus", Diverged())

@@ -72,6 +72,7 @@ def test_maps_have_the_size_of_the_image(size: tuple[int, int]) -> None:
     assert {key: tuple(value.shape) for key, value in logits.items()} == {
         "np": (2, 2, *size),
         "tp": (2, 4, *size),
+        "features": (2, 20, -(-size[0] // 4), -(-size[1] // 4)),
     }
 
 
@@ -81,7 +82,7 @@ def test_deep_supervision_is_for_training_alone() -> None:
     assert set(logits) == {f"{branch}{level}" for branch in ("np", "tp") for level in LEVELS}
     assert {tuple(value.shape) for value in logits.values()} == {(2, 2, 40, 32)}
     assert set(tiny()(images)) == {f"np{level}" for level in LEVELS}
-    assert set(tiny().eval()(images)) == {"np"}
+    assert set(tiny().eval()(images)) == {"np", "features"}
 
 
 def test_every_level_lies_on_the_pixels_of_the_image() -> None:

@@ -13,11 +13,11 @@ from napari_nucleus.models.msanet.graph import (
     neighbour_edges,
     nucleus_shapes,
     paint_nuclei,
-    pool_nuclei,
     sentences,
     type_nuclei,
 )
 from napari_nucleus.models.msanet.graph.text import VOCABULARY
+from napari_nucleus.models.pooling import pool_nuclei
 from tests.graph_decoder import Words
 from tests.tissue import tissue
 

@@ -72,13 +72,14 @@ def test_maps_have_the_size_of_the_image(model: HistoNeXt, size: tuple[int, int]
         "np": (2, 2, *size),
         "hv": (2, 2, *size),
         "tp": (2, 6, *size),
+        "features": (2, 40, -(-size[0] // 4), -(-size[1] // 4)),
     }
 
 
 def test_without_types_there_is_no_type_branch() -> None:
     model = untrained([])
     image = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)
-    assert set(model.predict(image)[0]) == {"np", "hv"}
+    assert set(model.predict(image)[0]) == {"np", "hv", "features"}
     maps = {"np": np.ones((20, 20)), "hv": np.mgrid[-1:1:20j, -1:1:20j][::-1]}
     _, table = model.nuclei(maps)
     assert table["type"].tolist() == ["nucleus"]
@@ -120,9 +121,11 @@ def test_shifting_the_image_by_a_stride_shifts_the_maps() -> None:
     with torch.inference_mode():
         before, after = model(image), model(shifted)
     for key in before:
-        inner = before[key][..., 96:160, 96:160]
-        moved = after[key][..., 128:192, 96:160]
-        stayed = after[key][..., 96:160, 96:160]
+        cell = 288 // before[key].shape[-1]
+        first, second, third, fourth = (place // cell for place in (96, 128, 160, 192))
+        inner = before[key][..., first:third, first:third]
+        moved = after[key][..., second:fourth, first:third]
+        stayed = after[key][..., first:third, first:third]
         assert (inner - moved).abs().mean() < 0.02 * (inner - stayed).abs().mean(), key
 
 
@@ -177,6 +180,7 @@ def test_predicted_maps_are_probabilities_distances_and_types(model: HistoNeXt) 
         "np": (64, 80),
         "hv": (2, 64, 80),
         "tp": (64, 80),
+        "features": (40, 16, 20),
     }
     assert 0 <= maps["np"].min() <= maps["np"].max() <= 1
     assert set(np.unique(maps["tp"])) <= set(range(1, 6))

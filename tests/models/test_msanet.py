@@ -25,11 +25,11 @@ from napari_nucleus.models.msanet.graph import (
     neighbour_edges,
     nucleus_shapes,
     paint_nuclei,
-    pool_nuclei,
     sentences,
 )
 from napari_nucleus.models.msanet.ppa_vit import PyramidPoolingAttention, PyramidViT
 from napari_nucleus.models.msanet.windows import see_windows
+from napari_nucleus.models.pooling import pool_nuclei
 from napari_nucleus.training.branch_losses import branch_losses
 from napari_nucleus.training.recipe import Recipe
 
@@ -96,7 +96,7 @@ def test_shapes_of_the_paper() -> None:
     labels[:, :256, :256] = discs(2, 256)
     count = 256  # all in the first image
     with torch.inference_mode():
-        nuclei = pool_nuclei(torch.rand(logits["visual"].shape), labels)
+        nuclei = pool_nuclei(torch.rand(logits["features"].shape), labels)
         centroids, shapes = nucleus_shapes(labels[0].numpy())
         edges = torch.from_numpy(neighbour_edges(centroids))
         coordinates = torch.from_numpy(lattice_coordinates(centroids, 270))
@@ -286,13 +286,13 @@ def test_a_checkpoint_needs_its_own_clip(clip_file: Path, tmp_path: Path) -> Non
     model = small(clip=f"{SMALL}/{clip_file}").eval()
     images = torch.rand(1, 3, SIDE, SIDE)
     with torch.inference_mode():
-        before = model.half().float()(images)["visual"]
+        before = model.half().float()(images)["features"]
     path = tmp_path / "model.safetensors"
     save_checkpoint(path, model)
     assert path.stat().st_size < 12e6  # CLIP itself has 18 MB
     again = load_checkpoint(path)
     with torch.inference_mode():
-        torch.testing.assert_close(again(images)["visual"], before)
+        torch.testing.assert_close(again(images)["features"], before)
     with pytest.raises(UserError, match=r"were trained with the CLIP .*pathology.pt of SHA-256"):
         small().load_state_dict(model.state_dict())
     torch.save(build_clip(SMALL).state_dict(), clip_file)
@@ -349,7 +349,7 @@ def test_direct_uses_of_clip(adaptation: str) -> None:
     learns = {name for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
     assert ("encoder.clip.proj" in learns) == (adaptation == "fine_tune")
     assert ("tp.weight" in learns) == (adaptation != "zero_shot")
-    maps = {"np": discs(2, SIDE)[0].numpy() > 0, "visual": torch.rand(512, 4, 4).numpy()}
+    maps = {"np": discs(2, SIDE)[0].numpy() > 0, "features": torch.rand(512, 4, 4).numpy()}
     _, table = model.eval().nuclei({k: v.astype(np.float32) for k, v in maps.items()})
     assert len(table) == 16
     assert set(table["type"]) <= set(TYPES)

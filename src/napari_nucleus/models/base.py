@@ -14,6 +14,7 @@ from napari_nucleus.measure import DEFAULT_MPP
 from napari_nucleus.models.batch import Batch
 from napari_nucleus.models.devices import half_precision, memory_format, with_cpu_fallback
 from napari_nucleus.models.feature_cache import FeatureCache
+from napari_nucleus.models.pooling import nucleus_features
 from napari_nucleus.nucleus_types import UNTYPED
 from napari_nucleus.slides.tiles import STRIDE
 
@@ -53,6 +54,8 @@ class NucleusModel(nn.Module, ABC):
     cache : FeatureCache or None
         Features of frozen parts, kept while training repeats the same patches; None where it does
         not.
+    classifies_nuclei : bool
+        Whether `classify` types all nuclei of an image at once, and not `find` those of a window.
     stride : int
         Pixels to whose multiples the corners of tiles are aligned, so that the maps do not depend
         on the tiles.
@@ -68,6 +71,7 @@ class NucleusModel(nn.Module, ABC):
     sha256: str
     cache: FeatureCache | None
     stride: int
+    classifies_nuclei: bool
 
     def __init__(self, types: tuple[str, ...], options: dict[str, Any]) -> None:
         super().__init__()
@@ -79,6 +83,7 @@ class NucleusModel(nn.Module, ABC):
         self.sha256 = ""
         self.cache = None
         self.stride = STRIDE
+        self.classifies_nuclei = False
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Map images to logits.
@@ -93,7 +98,9 @@ class NucleusModel(nn.Module, ABC):
         dict
             ``np`` (B, 2, H, W) logits of background and nucleus; where the paper has them ``hv``
             (B, 2, H, W), horizontal and vertical distance in [-1, 1], and ``tp``
-            (B, K + 1, H, W), logits of background and the types. While training, deeper
+            (B, K + 1, H, W), logits of background and the types. In use, ``features``
+            (B, F, H / 4, W / 4), the layer before the types, or before ``np`` of a model without
+            types. While training, deeper
             supervision adds keys that begin with ``np_`` or ``tp_``, of the same shapes, and what
             else `own_losses` needs.
         """
@@ -144,7 +151,8 @@ class NucleusModel(nn.Module, ABC):
         Returns
         -------
         dict
-            ``np`` (B, H, W) float probability of nucleus, and what else the paper has.
+            ``np`` (B, H, W) float probability of nucleus, ``features`` (B, F, h, w) in half
+            precision, at a stride that `map_stride` finds, and what else the paper has.
         """
 
     @abstractmethod
@@ -199,6 +207,33 @@ class NucleusModel(nn.Module, ABC):
         names = np.array(self.types or (UNTYPED,), dtype=object)
         table["type"] = names[table["type"].to_numpy() - 1] if self.types else UNTYPED
 
+    def features(
+        self, labels: NDArray[np.integer], maps: dict[str, np.ndarray]
+    ) -> NDArray[np.float32]:
+        """Return the network's features of each nucleus of a window.
+
+        Classes are taught on them; of a model that classifies nuclei, they are also what
+        `classify` takes.
+
+        Parameters
+        ----------
+        labels : (H, W) ndarray of int
+            Nuclei of the window, found by `find` or drawn by hand; 0 is background.
+        maps : dict of str to ndarray
+            As `find` takes them.
+
+        Returns
+        -------
+        (N, F) ndarray of float32
+            One row per label, in ascending order, rounded to half precision.
+
+        Raises
+        ------
+        UserError
+            If they are not finite.
+        """
+        return nucleus_features(labels, maps["features"])
+
     def describe(
         self, labels: np.ndarray, table: pd.DataFrame, maps: dict[str, np.ndarray]
     ) -> NDArray[np.float32] | None:
@@ -216,9 +251,9 @@ class NucleusModel(nn.Module, ABC):
         Returns
         -------
         ndarray or None
-            (N, F), one row per row of the table; None of models that classify pixels.
+            As `features`; None of models that classify pixels.
         """
-        return None
+        return self.features(labels, maps) if self.classifies_nuclei else None
 
     def classify(
         self, centroids: NDArray[np.float64], features: NDArray[np.floating]
@@ -231,7 +266,7 @@ class NucleusModel(nn.Module, ABC):
             (N, 2), x and y in pixels of the network, from the first of the image, whatever region
             of it is looked at.
         features : ndarray of floating
-            (N, F) as `describe` returns them; of a slide in half precision, on disk: to be read
+            (N, F) as `features` returns them; of a slide in half precision, on disk: to be read
             piece by piece.
 
         Returns

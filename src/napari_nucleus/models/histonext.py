@@ -44,6 +44,7 @@ from torch import Tensor, nn
 from napari_nucleus.errors import UserError
 from napari_nucleus.instances import HOVER, hover_instances
 from napari_nucleus.models.base import NucleusModel
+from napari_nucleus.models.pooling import feature_cells
 from napari_nucleus.models.registry import register_model
 from napari_nucleus.weights.hub import fetch_weights
 
@@ -154,6 +155,25 @@ class Branch(nn.Module):
         self.up = nn.ModuleList()
         self.blocks = nn.ModuleList()
 
+    head: nn.Conv2d
+
+    def hidden(self, features: list[Tensor], centre: tuple[int, int] | None) -> Tensor:
+        """Return the layer before the logits, at stride 2.
+
+        Parameters
+        ----------
+        features : list of Tensor
+            (B, C, h, w) of the encoder at strides 4, 8, 16 and 32.
+        centre : tuple of 2 int or None
+            As `stages` takes it.
+
+        Returns
+        -------
+        (B, C, h, w) Tensor of float
+            Twice as wide as the finest of the encoder's features, where `centre` is None.
+        """
+        raise NotImplementedError
+
     def stages(
         self, features: list[Tensor], centre: tuple[int, int] | None
     ) -> Iterator[tuple[nn.Module, nn.Module, Callable[[Tensor], Tensor], Tensor | None]]:
@@ -219,12 +239,12 @@ class DenseBranch(Branch):
             width = block.out_channels
         self.head = nn.Conv2d(width, out_channels, 1)
 
-    def forward(self, features: list[Tensor], centre: tuple[int, int] | None = None) -> Tensor:
+    def hidden(self, features: list[Tensor], centre: tuple[int, int] | None) -> Tensor:
         x = features[3]
         for up, block, crop, skip in self.stages(features, centre):
             x = crop(up(x))
             x = block(x if skip is None else torch.cat([x, skip], 1))
-        return self.head(x)
+        return x
 
 
 class AttentionBranch(Branch):
@@ -251,12 +271,12 @@ class AttentionBranch(Branch):
             width = self.widths[stage] + self.skips[stage]
         self.head = nn.Conv2d(width, out_channels, 1)
 
-    def forward(self, features: list[Tensor], centre: tuple[int, int] | None = None) -> Tensor:
+    def hidden(self, features: list[Tensor], centre: tuple[int, int] | None) -> Tensor:
         x = features[3]
         for up, block, crop, skip in self.stages(features, centre):
             x = block(crop(up(x)))
             x = x if skip is None else torch.cat([x, skip], 1)
-        return self.head(x)
+        return x
 
 
 class HistoNeXt(NucleusModel):
@@ -306,10 +326,13 @@ class HistoNeXt(NucleusModel):
 
     def decode(self, features: list[Tensor], size: tuple[int, int]) -> dict[str, Tensor]:
         height, width = size
-        return {
-            key: _doubled(value)[..., :height, :width]
-            for key, value in self._branches(features, None).items()
-        }
+        logits = {}
+        for key, branch in self._branches().items():
+            hidden = branch.hidden(features, None)
+            logits[key] = _doubled(branch.head(hidden))[..., :height, :width]
+            if not self.training and branch is (self.tp or self.np):
+                logits["features"] = feature_cells(hidden, size, stride=2)
+        return logits
 
     def forward_centre(self, images: Tensor, size: int = 80, margin: int = 44) -> dict[str, Tensor]:
         """Map square images to the logits of their centre, as the paper has it: 270 to 80 px.
@@ -329,24 +352,26 @@ class HistoNeXt(NucleusModel):
         Returns
         -------
         dict
-            As `forward` returns, (B, C, size, size).
+            Logits as `forward` returns them, (B, C, size, size).
         """
         first = (images.shape[-1] - size) // 2
         centre = (first - margin, first + size + margin)
         offset = first - centre[0] // 2 * 2
+        features = self.encode(images)
+        inside = slice(offset, offset + size)
         return {
-            key: _doubled(value)[..., offset : offset + size, offset : offset + size]
-            for key, value in self._branches(self.encode(images), centre).items()
+            key: _doubled(branch.head(branch.hidden(features, centre)))[..., inside, inside]
+            for key, branch in self._branches().items()
         }
 
-    def _branches(
-        self, features: list[Tensor], centre: tuple[int, int] | None
-    ) -> dict[str, Tensor]:
+    def _branches(self) -> dict[str, Branch]:
         branches = {"np": self.np, "hv": self.hv, "tp": self.tp}
-        return {k: branch(features, centre) for k, branch in branches.items() if branch is not None}
+        return {key: branch for key, branch in branches.items() if branch is not None}
 
     def maps(self, logits: dict[str, Tensor]) -> dict[str, Tensor]:
         maps = {"np": logits["np"].softmax(1)[:, 1], "hv": logits["hv"]}
+        if "features" in logits:
+            maps["features"] = logits["features"].half()
         if "tp" in logits:
             maps["tp"] = logits["tp"][:, 1:].argmax(1).to(torch.uint8) + 1
         return maps

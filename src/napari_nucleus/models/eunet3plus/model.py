@@ -43,6 +43,7 @@ from napari_nucleus.instances import DISTANCE, distance_instances
 from napari_nucleus.models.base import NucleusModel
 from napari_nucleus.models.eunet3plus.fusion import Concatenation, EnhancedFusion
 from napari_nucleus.models.eunet3plus.unet3plus import ACTIVATIONS, Decoder, Encoder
+from napari_nucleus.models.pooling import feature_cells
 from napari_nucleus.models.registry import register_model
 from napari_nucleus.models.sam.model import CELL, SamGuide
 from napari_nucleus.models.stain_normalization import StainNormalization
@@ -93,8 +94,8 @@ class UNet3Plus(NucleusModel):
 
     def decode(self, features: list[Tensor], size: tuple[int, int]) -> dict[str, Tensor]:
         *finer, bottleneck = features
-        levels = self.decoder([*finer, self.dropout(bottleneck)])
-        logits: dict[str, Tensor] = {}
+        finest, levels = self.decoder([*finer, self.dropout(bottleneck)])
+        logits = {} if self.training else {"features": feature_cells(finest, size)}
         for i, level in enumerate(levels):
             suffix = f"_{i + 1}" if i else ""
             whole = F.interpolate(level.float(), scale_factor=2**i, mode="bilinear") if i else level
@@ -108,6 +109,8 @@ class UNet3Plus(NucleusModel):
 
     def maps(self, logits: dict[str, Tensor]) -> dict[str, Tensor]:
         maps = {"np": logits["np"].softmax(1)[:, 1]}
+        if "features" in logits:
+            maps["features"] = logits["features"].half()
         if "tp" in logits:
             maps["tp"] = logits["tp"][:, 1:].argmax(1).to(torch.uint8) + 1
         return maps

@@ -126,8 +126,8 @@ class Decoder(nn.Module):
         )
         self.heads = nn.ModuleList(nn.Conv2d(width, outputs, 3, padding=1) for width in decoded)
 
-    def forward(self, features: list[Tensor]) -> list[Tensor]:
-        """Return the logits of each level at its own size, finest first.
+    def forward(self, features: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """Return the finest level, and the logits of each at its own size, finest first.
 
         While not training, of the finest alone: the others are supervision.
 
@@ -138,14 +138,16 @@ class Decoder(nn.Module):
 
         Returns
         -------
-        list of Tensor
+        finest
+            (B, C, H, W).
+        logits
             (B, outputs, h, w) of each level while training, else of the finest.
         """
         features = list(features)
         for i, node in reversed(list(enumerate(self.nodes))):
             features[i] = node(features)
         heads = self.heads if self.training else self.heads[:1]
-        return [head(x) for head, x in zip(heads, features, strict=False)]
+        return features[0], [head(x) for head, x in zip(heads, features, strict=False)]
 
 
 def _resized(x: Tensor, coarser: int, size: tuple[int, int]) -> Tensor:

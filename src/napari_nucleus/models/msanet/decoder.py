@@ -10,11 +10,10 @@ import torch.nn.functional as F
 from timm.layers import LayerNorm2d
 from torch import Tensor, nn
 
+from napari_nucleus.models.pooling import FEATURE_STRIDE
+
 STRIDES = (16, 8, 4, 2)
 """Pixels per cell of the decoder's four stages, and of their volumes."""
-
-VISUAL_STRIDE = 4
-"""Pixels per cell of the features that describe nuclei."""
 
 _POOLS = (2, 4)
 """Sides of a volume's pools in its own cells: fixed, so that a place does not know the tile's size.
@@ -224,7 +223,7 @@ class Decoder(nn.Module):
 
 
 def visual_features(volumes: list[Tensor]) -> Tensor:
-    """Return what describes nuclei: the four volumes side by side, at `VISUAL_STRIDE`.
+    """Return what describes nuclei: the four volumes side by side, at `FEATURE_STRIDE`.
 
     Parameters
     ----------
@@ -236,7 +235,7 @@ def visual_features(volumes: list[Tensor]) -> Tensor:
     Tensor
         (B, 4 C, 4 h, 4 w) of volumes from (B, C, h, w) on.
     """
-    size = volumes[STRIDES.index(VISUAL_STRIDE)].shape[-2:]
+    size = volumes[STRIDES.index(FEATURE_STRIDE)].shape[-2:]
     coarse = [F.interpolate(volume, size, mode="bilinear") for volume in volumes[:-1]]
     return torch.cat([*coarse, F.avg_pool2d(volumes[-1], 2)], 1)
 

@@ -49,7 +49,7 @@ from napari_nucleus.models.base import NucleusModel
 from napari_nucleus.models.batch import Batch
 from napari_nucleus.models.devices import with_cpu_fallback
 from napari_nucleus.models.msanet.clip import PATCH, choose_clip, patch_features
-from napari_nucleus.models.msanet.decoder import VISUAL_STRIDE, Decoder, Fusion, visual_features
+from napari_nucleus.models.msanet.decoder import Decoder, Fusion, visual_features
 from napari_nucleus.models.msanet.graph import (
     GraphClassifier,
     SentenceBank,
@@ -57,7 +57,6 @@ from napari_nucleus.models.msanet.graph import (
     lattice_coordinates,
     neighbour_edges,
     nucleus_shapes,
-    pool_nuclei,
     sentences,
     type_nuclei,
 )
@@ -70,6 +69,7 @@ from napari_nucleus.models.msanet.losses import (
 from napari_nucleus.models.msanet.ppa_vit import Encoder, PyramidViT, load_from_hub
 from napari_nucleus.models.msanet.sizes import SIZES
 from napari_nucleus.models.msanet.windows import answer_windows, see_windows
+from napari_nucleus.models.pooling import FEATURE_STRIDE, pool_nuclei
 from napari_nucleus.models.registry import register_model
 
 Adaptation = Literal["distillation", "zero_shot", "linear_probe", "fine_tune"]
@@ -187,6 +187,7 @@ class MSANet(NucleusModel):
         self._side = PATCH * self.encoder.vit.side
         self._edge = PATCH * min(_EDGE, self.encoder.vit.side // 4)
         self.stride = self._side - 2 * self._edge
+        self.classifies_nuclei = bool(types)
         self.bank: SentenceBank | None = None
         self.tp = self._classifier(4 * about.volume, nodes, edges) if types else None
         self.register_buffer("type_share", torch.full((len(types),), 1 / max(len(types), 1)))
@@ -217,9 +218,8 @@ class MSANet(NucleusModel):
         return taps + patch_features(self.encoder.clip, images, layers)
 
     def decode(self, features: list[Tensor], size: tuple[int, int]) -> dict[str, Tensor]:
-        # besides ``np``: ``boundary`` (B, 1, H, W), logits of borders between nuclei; ``visual``
-        # (B, C, H / s, W / s), features of nuclei at a whole stride s; while training,
-        # ``distillation``, a loss
+        # besides ``np``: ``boundary`` (B, 1, H, W), logits of borders between nuclei; while
+        # training, ``distillation``, a loss, and ``features`` by which nuclei learn their types
         height, width = size
         taps, clip = features[:4], features[4:]
         logits, volumes = self.decoder(self.fusion(taps, clip[-1]))
@@ -228,11 +228,11 @@ class MSANet(NucleusModel):
         found = {"np": logits[:, :2]}
         if logits.shape[1] > 2:
             found["boundary"] = logits[:, 2:]
-        if self.types:
-            graph = isinstance(self.tp, GraphClassifier)
-            visual = visual_features(volumes) if graph else clip[-1]
-            stride = VISUAL_STRIDE if graph else PATCH
-            found["visual"] = visual[..., : -(-height // stride), : -(-width // stride)]
+        if self.types or not self.training:
+            by_clip = self.types and not isinstance(self.tp, GraphClassifier)
+            visual = clip[-1] if by_clip else visual_features(volumes)
+            stride = PATCH if by_clip else FEATURE_STRIDE
+            found["features"] = visual[..., : -(-height // stride), : -(-width // stride)]
         if self.training and self.distill and self.adaptation == "distillation":
             found["distillation"] = losses.distillation(
                 [
@@ -247,8 +247,8 @@ class MSANet(NucleusModel):
         maps = {"np": logits["np"].softmax(1)[:, 1]}
         if "boundary" in logits:
             maps["boundary"] = logits["boundary"][:, 0].sigmoid()
-        if "visual" in logits:
-            maps["visual"] = logits["visual"].half()
+        if "features" in logits:
+            maps["features"] = logits["features"].half()
         return maps
 
     def find(
@@ -261,10 +261,10 @@ class MSANet(NucleusModel):
         self.name_types(table)
         return labels, table
 
-    def describe(
-        self, labels: np.ndarray, table: pd.DataFrame, maps: dict[str, np.ndarray]
-    ) -> NDArray[np.float32] | None:
-        return describe_nuclei(labels, maps["visual"]) if self.types else None
+    def features(
+        self, labels: NDArray[np.integer], maps: dict[str, np.ndarray]
+    ) -> NDArray[np.float32]:
+        return describe_nuclei(labels, maps["features"])
 
     @with_cpu_fallback
     def classify(
@@ -289,7 +289,8 @@ class MSANet(NucleusModel):
             pair = torch.cat([torch.zeros_like(logits["boundary"]), logits["boundary"]], 1)
             found["boundary"] = losses.ce_dice(pair, border_pixels(batch.labels), batch.shaped)
         if self.types:
-            found["types"] = self._type_loss(logits["visual"], batch, type_loss(tp_loss, tp_gamma))
+            loss = type_loss(tp_loss, tp_gamma)
+            found["types"] = self._type_loss(logits["features"], batch, loss)
         if "distillation" in logits:
             found["distillation"] = logits["distillation"]
         return found

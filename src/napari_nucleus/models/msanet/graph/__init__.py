@@ -8,12 +8,7 @@ slide there is one graph of all nuclei, worked through in pieces.
 
 from napari_nucleus.models.msanet.graph.classifier import GraphClassifier
 from napari_nucleus.models.msanet.graph.edges import neighbour_edges
-from napari_nucleus.models.msanet.graph.pooling import (
-    Pooled,
-    describe_nuclei,
-    paint_nuclei,
-    pool_nuclei,
-)
+from napari_nucleus.models.msanet.graph.pooling import describe_nuclei, paint_nuclei
 from napari_nucleus.models.msanet.graph.shapes import SHAPE_COLUMNS, nucleus_shapes
 from napari_nucleus.models.msanet.graph.text import SentenceBank, lattice_coordinates, sentences
 from napari_nucleus.models.msanet.graph.whole import graph_pieces, type_nuclei
@@ -21,7 +16,6 @@ from napari_nucleus.models.msanet.graph.whole import graph_pieces, type_nuclei
 __all__ = [
     "SHAPE_COLUMNS",
     "GraphClassifier",
-    "Pooled",
     "SentenceBank",
     "describe_nuclei",
     "graph_pieces",
@@ -29,7 +23,6 @@ __all__ = [
     "neighbour_edges",
     "nucleus_shapes",
     "paint_nuclei",
-    "pool_nuclei",
     "sentences",
     "type_nuclei",
 ]
