@@ -12,7 +12,7 @@ from PIL import Image
 
 from napari_nucleus.errors import UserError
 from napari_nucleus.slides.pixel_size import PixelSize
-from napari_nucleus.slides.pyramid import SMALL, array_as_rgb, as_dask, halved
+from napari_nucleus.slides.pyramid import array_as_rgb, as_dask
 
 
 def read_picture(path: Path, png: bool) -> tuple[list[da.Array], PixelSize | None]:
@@ -27,8 +27,8 @@ def read_picture(path: Path, png: bool) -> tuple[list[da.Array], PixelSize | Non
 
     Returns
     -------
-    levels : list of (H, W, 3) dask.array.Array of uint8
-        RGB in memory, largest first.
+    levels : list of one (H, W, 3) dask.array.Array of uint8
+        RGB in memory.
     size : PixelSize or None
         Pixel size by the resolution in the file, None if that is not plausible.
 
@@ -57,8 +57,5 @@ def read_picture(path: Path, png: bool) -> tuple[list[da.Array], PixelSize | Non
         raise UserError(
             f"{path.name} is damaged or truncated ({error}): copy or export it again"
         ) from error
-    levels = [array_as_rgb(as_dask(pixels), path.name)]
-    while max(levels[-1].shape) > SMALL:
-        levels.append(as_dask(halved(levels[-1]).compute(scheduler="threads")))
     size = PixelSize(*(25400 / float(side) if side > 0 else math.nan for side in dpi))
-    return levels, size if size.is_plausible else None
+    return [array_as_rgb(as_dask(pixels), path.name)], size if size.is_plausible else None

@@ -7,11 +7,8 @@ import dask.array as da
 import numpy as np
 from PIL import Image
 
+from napari_nucleus.slides.overview import SMALL, Overview
 from napari_nucleus.slides.pixels import array_format, as_rgb, check_range, read_in_place
-
-SMALL = 1024
-"""Coarser levels are added until the longest side is at most this, so that a view of the whole
-slide is small; also the side of a dask chunk."""
 
 
 def as_dask(array: Any) -> da.Array:
@@ -57,7 +54,7 @@ def array_as_rgb(array: da.Array, name: str) -> da.Array:
     return as_rgb(array, format)
 
 
-def with_coarser(levels: Sequence[da.Array]) -> tuple[da.Array, ...]:
+def with_coarser(levels: Sequence[da.Array]) -> tuple[tuple[da.Array, ...], Overview | None]:
     """Add levels, each half the size of the one before, until one is small.
 
     Parameters
@@ -67,28 +64,23 @@ def with_coarser(levels: Sequence[da.Array]) -> tuple[da.Array, ...]:
 
     Returns
     -------
-    tuple of (H, W, 3) dask.array.Array of uint8
+    levels : tuple of (H, W, 3) dask.array.Array of uint8
         These and the added ones.
+    overview : Overview or None
+        What the last of the added ones are of, None if none is added. Levels between, which are too
+        large to be kept, are computed where they are read.
     """
     pyramid = list(levels)
-    while max(pyramid[-1].shape) > SMALL:
-        pyramid.append(halved(pyramid[-1]))
-    return tuple(pyramid)
+    if max(pyramid[-1].shape) <= SMALL:
+        return tuple(pyramid), None
+    overview = Overview(pyramid[-1])
+    for _ in range(overview.factor.bit_length() - 2):
+        pyramid.append(_halved(pyramid[-1]))
+    return (*pyramid, *overview.levels), overview
 
 
-def halved(level: da.Array) -> da.Array:
-    """Return the means of 2 × 2 pixels; at an odd edge, of fewer.
-
-    Parameters
-    ----------
-    level : (H, W, 3) dask.array.Array of uint8
-        RGB.
-
-    Returns
-    -------
-    (ceil(H / 2), ceil(W / 2), 3) dask.array.Array of uint8
-        Computed when read.
-    """
+def _halved(level: da.Array) -> da.Array:
+    """Return the means of 2 × 2 pixels, computed when read; at an odd edge, of fewer."""
     if any(size % 2 for axis in level.chunks[:2] for size in axis[:-1]):
         level = level.rechunk((SMALL, SMALL, 3))
     chunks = [tuple((size + 1) // 2 for size in axis) for axis in level.chunks[:2]]

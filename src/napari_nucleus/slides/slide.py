@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,10 @@ from PIL import Image
 from napari_nucleus.errors import UserError
 from napari_nucleus.measure.stain import WHITE
 from napari_nucleus.slides.digest import SAMPLED, file_digest, sampled_digest
+from napari_nucleus.slides.overview import SMALL, Overview
 from napari_nucleus.slides.pictures import read_picture
 from napari_nucleus.slides.pixel_size import PixelSize, check_mpp
-from napari_nucleus.slides.pyramid import SMALL, array_as_rgb, as_dask, with_coarser
+from napari_nucleus.slides.pyramid import array_as_rgb, as_dask, with_coarser
 from napari_nucleus.slides.tiff import read_tiff
 
 _TIFF = b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"
@@ -50,6 +51,8 @@ class Slide:
         Pixel size in the file, which has no `mpp` if it is not square.
     white : tuple of 3 int
         Red, green and blue of light that passes no tissue, as far as the file tells.
+    overview : Overview or None
+        What the coarsest levels are of if the file has none so small.
 
     Raises
     ------
@@ -63,6 +66,7 @@ class Slide:
     levels: tuple[da.Array, ...]
     size: PixelSize | None = None
     white: tuple[int, int, int] = WHITE
+    overview: Overview | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.mpp is not None:
@@ -326,7 +330,8 @@ def open_slide(path: str | Path, mpp: float | None = None) -> Slide:
         ) from error
     if mpp is None and size is not None:
         mpp = size.mpp
-    return Slide(_stem(path), path, mpp, with_coarser(levels), size, white)
+    pyramid, overview = with_coarser(levels)
+    return Slide(_stem(path), path, mpp, pyramid, size, white, overview)
 
 
 def slide_from_arrays(
@@ -372,7 +377,9 @@ def slide_from_arrays(
             raise UserError(f"{name} is empty: choose another image")
     arrays.sort(key=lambda array: array.shape[0] * array.shape[1], reverse=True)
     rgb = [array_as_rgb(array, name) for array in arrays]
-    return Slide(name, None if path is None else Path(path), mpp, with_coarser(rgb), size)
+    pyramid, overview = with_coarser(rgb)
+    path = None if path is None else Path(path)
+    return Slide(name, path, mpp, pyramid, size, overview=overview)
 
 
 def _magic(path: Path) -> bytes:

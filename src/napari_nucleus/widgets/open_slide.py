@@ -23,17 +23,18 @@ from napari_nucleus.slides import Slide, open_slide
 from napari_nucleus.widgets.shared.background import Failure, in_background
 from napari_nucleus.widgets.shared.choices import MppField, shrinkable
 from napari_nucleus.widgets.shared.dock import Dock
-from napari_nucleus.widgets.shared.layers import image_layer, with_overview
+from napari_nucleus.widgets.shared.layers import image_layer, is_to_be_made, with_overview
 from napari_nucleus.widgets.shared.recent import recent_slides, remember
 from napari_nucleus.widgets.shared.scale import show_scale_bar, warn_of_pixels
 
 _THUMBNAIL = 180
+_NO_OVERVIEW = "No preview is stored in the file. The image fills in once it is open."
 _FILTER = "Slides (*.svs *.ndpi *.tif *.tiff *.png *.jpg *.jpeg);;All files (*)"
 
 
 @dataclass(frozen=True)
 class Preview:
-    """A slide and its thumbnail, or why the file cannot be opened."""
+    """A slide and its thumbnail, or why there is none."""
 
     path: Path
     slide: Slide | None = None
@@ -42,9 +43,11 @@ class Preview:
 
 
 def preview(path: Path) -> Preview:
-    """Read the slide in a file and its thumbnail."""
+    """Read the slide in a file, and its thumbnail unless all of a large file is read for it."""
     try:
         slide = with_overview(open_slide(path))
+        if is_to_be_made(slide):
+            return Preview(path, slide, problem=_NO_OVERVIEW)
         return Preview(path, slide, slide.thumbnail(_THUMBNAIL))
     except UserError as error:
         return Preview(path, problem=str(error))
@@ -115,7 +118,7 @@ class OpenSlideWidget(Dock):
         if found.path != self._path:  # another file was chosen meanwhile
             return
         self._show(found)
-        if found.problem:
+        if found.slide is None:
             show_error(found.problem)
 
     def _show(self, found: Preview) -> None:

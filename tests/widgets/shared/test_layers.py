@@ -1,10 +1,13 @@
 import shutil
 from pathlib import Path
+from threading import Event
 
 import dask.array as da
 import numpy as np
 import pytest
+from napari.viewer import Viewer
 from PIL import Image
+from pytestqt.qtbot import QtBot
 
 from napari_nucleus.edits import operations
 from napari_nucleus.edits.session import EditSession
@@ -12,8 +15,10 @@ from napari_nucleus.inference import segment
 from napari_nucleus.results import Result, open_result
 from napari_nucleus.slides import open_slide, slide_from_arrays
 from napari_nucleus.widgets.shared import layers
+from napari_nucleus.widgets.shared.layer_slide import layer_slide
 from napari_nucleus.widgets.shared.layers import (
     image_layer,
+    is_to_be_made,
     nuclei_layers,
     placement,
     with_overview,
@@ -46,21 +51,49 @@ def test_image_without_scale_is_measured_in_pixels() -> None:
 
 
 def test_zooming_out_reads_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layers, "_OVERVIEW", 1100 * 900)
+    monkeypatch.setattr(layers, "_OVERVIEW", 1000 * 1000)
     read: list[tuple] = []
 
     def block(block_info: dict) -> np.ndarray:
         read.append(block_info[None]["chunk-location"])
         return np.full(block_info[None]["chunk-shape"], 7, np.uint8)
 
-    stored = da.map_blocks(block, chunks=((1000,) * 2, (800,) * 2, (3,)), dtype=np.uint8)
-    slide = with_overview(slide_from_arrays([stored], 0.5, "large"))
+    stored = [
+        da.map_blocks(block, chunks=((side,) * 2, (side,) * 2, (3,)), dtype=np.uint8)
+        for side in (1000, 500, 250)
+    ]
+    slide = with_overview(slide_from_arrays(stored, 0.5, "large"))
     read.clear()
     for level in slide.levels[1:]:
         assert (level.compute() == 7).all()
     assert not read
     slide.levels[0].compute()
     assert read
+
+
+def test_a_large_image_without_overview_appears_at_once_and_fills(
+    viewer: Viewer, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is segmented is the whole, whether or not it is there to be seen."""
+    monkeypatch.setattr(layers, "_OVERVIEW", 2**20)
+    go_on = Event()
+
+    def block(block_info: dict) -> np.ndarray:
+        go_on.wait(20)
+        return np.full(block_info[None]["chunk-shape"], 7, np.uint8)
+
+    stored = da.map_blocks(block, chunks=((1024,) * 2, (1024,) * 2, (3,)), dtype=np.uint8)
+    layer = image_layer(slide_from_arrays([stored], 0.5, "large"))
+    viewer.add_layer(layer)
+    assert not np.asarray(layer.data[-1]).any()
+    slide = layer_slide(layer, 0.5)
+    drawn: list[object] = []
+    layer.events.set_data.connect(drawn.append)
+    go_on.set()
+    assert (slide.thumbnail()[1:-1, 1:-1] == 7).all()
+    qtbot.waitUntil(lambda: bool(drawn), timeout=20_000)
+    assert (np.asarray(layer.data[-1]) == 7).all()
+    assert is_to_be_made(slide_from_arrays([stored], 0.5, "another"))
 
 
 def test_large_results_are_read_where_they_are_looked_at(

@@ -1,13 +1,18 @@
 """Work in a thread of its own: a function, or a job that can be paused and cancelled."""
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from threading import Event, Lock, get_ident
 from time import monotonic
 from typing import Any, TypeVar
+from weakref import ref
 
+from napari.layers import Layer
 from napari.qt.threading import GeneratorWorker, create_worker
+
+# Seconds after which a layer that is being filled is drawn again.
+_REDRAW = 0.5
 
 Progress = TypeVar("Progress")
 Value = TypeVar("Value")
@@ -49,6 +54,34 @@ def in_background(work: Callable[..., Any], *arguments: Any, then: Callable[[Any
             return Failure(error)
 
     create_worker(work_or_fail, _connect={"returned": then})
+
+
+def redraw_while(steps: Iterable[Any], layer: Layer) -> None:
+    """Run steps that fill the data of a layer in a thread, and draw it now and then.
+
+    Parameters
+    ----------
+    steps : iterable of Any
+        The steps. They end when the layer is gone or the window is closed.
+    layer : Layer
+        The layer.
+    """
+    shown = ref(layer)
+
+    def run() -> Generator[None, None, None]:
+        drawn = monotonic()
+        for _ in steps:
+            if shown() is None:
+                return
+            if monotonic() - drawn > _REDRAW:
+                yield
+                drawn = monotonic()
+
+    def draw(_: object = None) -> None:
+        if (present := shown()) is not None:
+            present.refresh()
+
+    create_worker(run, _connect={"yielded": draw, "returned": draw})
 
 
 class CancelToken:

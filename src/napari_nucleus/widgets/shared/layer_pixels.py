@@ -10,6 +10,7 @@ from napari.layers import Image, Labels
 from numpy.typing import NDArray
 
 from napari_nucleus.errors import UserError
+from napari_nucleus.slides.overview import Shown
 from napari_nucleus.slides.pyramid import array_as_rgb, as_dask
 
 _CHANNELS = {"c", "channel", "channels", "s", "sample", "samples"}
@@ -60,6 +61,7 @@ def layer_pixels(layer: Image, position: Sequence[int] | None = None) -> LayerPi
         If it cannot be converted to RGB for certain; the message names the layer and the reason.
     """
     arrays = layer.data if layer.multiscale else [layer.data]
+    arrays = [one.whole if isinstance(one, Shown) else one for one in arrays]
     arrays = [one if isinstance(one, np.ndarray) else da.asarray(one) for one in arrays]
     if 0 in arrays[0].shape:
         raise UserError(f"{layer.name} is empty: choose another image.")

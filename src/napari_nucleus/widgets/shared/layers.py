@@ -10,7 +10,9 @@ import pandas as pd
 from napari.layers import Image, Labels, Layer
 
 from napari_nucleus.results import Result
-from napari_nucleus.slides import Slide, slide_from_arrays
+from napari_nucleus.slides import Slide
+from napari_nucleus.slides.pyramid import as_dask
+from napari_nucleus.widgets.shared.background import redraw_while
 from napari_nucleus.widgets.shared.nucleus_colors import (
     NucleusColormap,
     class_colors,
@@ -24,7 +26,8 @@ from napari_nucleus.widgets.shared.shown_results import shown_results
 # halt the window for 20 ms per megapixel.
 PAINTABLE = 2**23
 
-# Pixels up to which a level is read at once and kept, so that zooming out reads no file.
+# Pixels up to which a level is read before the image appears and is kept, so that zooming out reads
+# no file.
 _OVERVIEW = 2**24
 
 _TRANSFORM = ("affine", "rotate", "scale", "shear", "translate", "units")
@@ -36,36 +39,55 @@ FILL = 0.1
 def image_layer(slide: Slide) -> Image:
     """Return a slide as an image layer at its true scale, with `path` and `mpp` as metadata.
 
+    Where all of a large file must be read to see it from afar, the layer appears at once and fills
+    from its centre.
+
     Raises
     ------
     UserError
         If the file cannot be decoded.
     """
-    levels = with_overview(slide).levels
+    levels: list[Any] = list(with_overview(slide).levels)
+    missing = slide.overview if is_to_be_made(slide) else None
+    if missing is not None:
+        levels[-len(missing.shown) :] = missing.shown
     multiscale = len(levels) > 1
-    return Image(
-        list(levels) if multiscale else levels[0].compute(),
+    layer = Image(
+        levels if multiscale else levels[0].compute(),
         name=slide.name,
         rgb=True,
         multiscale=multiscale,
         metadata={"path": slide.path and str(slide.path), "mpp": slide.mpp},
         **placement(slide.mpp),
     )
+    if missing is not None:
+        redraw_while(missing.steps(), layer)
+    return layer
 
 
 def with_overview(slide: Slide) -> Slide:
-    """Return the slide with its smaller levels in memory.
+    """Return the slide with its smaller levels in memory, unless much must be read for them.
 
     Raises
     ------
     UserError
         If the file cannot be decoded.
     """
+    if is_to_be_made(slide):
+        return slide
     large = [level for level in slide.levels if level.shape[0] * level.shape[1] > _OVERVIEW]
-    height, width, _ = slide.levels[len(large)].shape
-    overview = slide.read(0, 0, width, height, level=len(large))
-    arrays = slide_from_arrays([*large, overview], slide.mpp, slide.name, slide.path, slide.size)
-    return replace(arrays, white=slide.white)
+    small = [
+        as_dask(slide.read(0, 0, level.shape[1], level.shape[0], index))
+        for index, level in enumerate(slide.levels)
+        if index >= len(large)
+    ]
+    return replace(slide, levels=(*large, *small))
+
+
+def is_to_be_made(slide: Slide) -> bool:
+    """Tell whether a slide has no overview, and one takes longer than a user waits for a window."""
+    overview = slide.overview
+    return overview is not None and not overview.is_whole and overview.pixels > _OVERVIEW
 
 
 def placement(mpp: float | None) -> dict[str, Any]:
