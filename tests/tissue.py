@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -97,6 +98,15 @@ def write_dataset(folder: Path, images: dict[str, Tissue], coded: bool = False) 
         table = pd.DataFrame({"label": range(1, len(made.types) + 1), "type": made.types})
         table.to_csv(folder / "labels" / f"{name}.csv", index=False)
     return folder
+
+
+N = TypeVar("N", bound=NucleusModel)
+
+
+def tiled(network: N, side: int, margin: int = 64) -> N:
+    """Return the network with tiles of another size: small ones put nuclei onto many seams."""
+    network.tile, network.margin = side, margin
+    return network
 
 
 class Decoder(NucleusModel):

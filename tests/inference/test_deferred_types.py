@@ -15,14 +15,13 @@ from napari_nucleus.datasets import Sample
 from napari_nucleus.errors import UserError
 from napari_nucleus.evaluation.validation import validate
 from napari_nucleus.inference import predict_image, segment, segment_steps
-from napari_nucleus.inference.deferred_types import DeferredTypes
 from napari_nucleus.models import registry
 from napari_nucleus.models.checkpoints import save_checkpoint
 from napari_nucleus.results import export, open_result
 from napari_nucleus.slides import Slide, slide_from_arrays
 from tests.graph_decoder import STRIDE, GraphDecoder, Words
 from tests.test_cli import answer
-from tests.tissue import TYPES, Decoder, Tissue, tissue
+from tests.tissue import TYPES, Decoder, Tissue, tiled, tissue
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +64,7 @@ def test_types_do_not_depend_on_the_tiles(
     """Tiles of 96 px put hundreds of nuclei onto seams; not one may lose a neighbour."""
     network = GraphDecoder(mpp=0.25 * scale)
     one, other = (
-        segment(slide, tmp_path / f"{side}.nucleus", network, tile=side).table()
+        segment(slide, tmp_path / f"{side}.nucleus", tiled(network, side)).table()
         for side in (640, tile)
     )
     assert len(one) == len(other)
@@ -84,7 +83,7 @@ def test_neighbours_decide(slide: Slide, whole: pd.DataFrame, tmp_path: Path) ->
 
 def test_image_in_memory_is_typed_as_the_slide_is(made: Tissue, whole: pd.DataFrame) -> None:
     network = GraphDecoder()
-    labels, table = network.nuclei(predict_image(made.coded(), network, tile=96))
+    labels, table = network.nuclei(predict_image(made.coded(), tiled(network, 96)))
     assert labels.max() == len(table)
     _, same = same_nuclei(table, whole)
     assert len(same) == len(whole)
@@ -95,7 +94,7 @@ def test_image_in_memory_is_typed_as_the_slide_is(made: Tissue, whole: pd.DataFr
 def test_maps_of_lower_resolution_are_put_together_from_their_tiles(made: Tissue) -> None:
     image = made.coded()[:413, :487]
     expected = GraphDecoder().predict(torch.from_numpy(image).movedim(-1, 0)[None])[0]
-    pieces = predict_image(image, GraphDecoder(), tile=96)
+    pieces = predict_image(image, tiled(GraphDecoder(), 96))
     assert pieces.keys() == expected.keys()
     assert pieces["features"].shape == (3, -(-413 // STRIDE), -(-487 // STRIDE))
     assert pieces["features"].dtype == np.float16
@@ -106,7 +105,9 @@ def test_maps_of_lower_resolution_are_put_together_from_their_tiles(made: Tissue
 def test_region_keeps_the_types(slide: Slide, whole: pd.DataFrame, tmp_path: Path) -> None:
     """Places count from the slide's first pixel, so that a sentence does not change."""
     region = (64, 64, 384, 320)  # whole strides: the network sees what it saw in the whole
-    part = segment(slide, tmp_path / "part.nucleus", GraphDecoder(), region=region, tile=96).table()
+    part = segment(
+        slide, tmp_path / "part.nucleus", tiled(GraphDecoder(), 96), region=region
+    ).table()
     found, same = same_nuclei(part, whole)
     assert len(found) == len(part)
     x, y = found["centroid_x"].to_numpy(), found["centroid_y"].to_numpy()
@@ -126,7 +127,7 @@ def test_sentences_are_encoded_once_for_a_slide(slide: Slide, tmp_path: Path) ->
     network = GraphDecoder()
     words = Words()
     network.bank._encode = words
-    segment(slide, tmp_path / "made.nucleus", network, tile=96)
+    segment(slide, tmp_path / "made.nucleus", tiled(network, 96))
     assert len(words.asked) == len(set(words.asked)) > 5
 
 
@@ -185,7 +186,7 @@ def test_stopping_leaves_an_earlier_result(slide: Slide, tmp_path: Path, stop: s
         def classify(self, *arguments: object) -> None:  # type: ignore[override]
             raise MemoryError
 
-    steps = segment_steps(slide, out, Failing(), tile=96)
+    steps = segment_steps(slide, out, tiled(Failing(), 96))
     if stop == "failed":
         with pytest.raises(MemoryError):
             for _ in steps:
@@ -194,7 +195,8 @@ def test_stopping_leaves_an_earlier_result(slide: Slide, tmp_path: Path, stop: s
         for _ in range(5):
             next(steps)
         steps.close()
-    assert [path.name for path in tmp_path.iterdir()] == ["made.nucleus"]
+    kept = {path.name for path in tmp_path.iterdir()}
+    assert kept == {"made.nucleus", "made.nucleus.unfinished"}
     pd.testing.assert_frame_equal(open_result(out).table(), before)
 
 
@@ -247,8 +249,3 @@ def test_validation_scores_the_types(made: Tissue) -> None:
     assert own["pq"] == blind["pq"] == pytest.approx(1, abs=1e-4)
     assert min(own["f1"].values()) == pytest.approx(1)
     assert max(blind["f1"].values()) < 0.8
-
-
-def test_nowhere_to_keep_features_is_told(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"Cannot write .*absent"):
-        DeferredTypes(tmp_path / "absent")

@@ -7,7 +7,7 @@ from torch import Tensor
 from napari_nucleus.inference import predict_image
 from napari_nucleus.models import create_model
 from napari_nucleus.models.msanet.windows import answer_windows
-from tests.tissue import TYPES, tissue
+from tests.tissue import TYPES, tiled, tissue
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 96), (75, 210), (20, 33), (200, 64)])
@@ -45,7 +45,7 @@ def test_msanet_answers_alike_in_every_tile() -> None:
     torch.manual_seed(0)
     model = create_model("msanet_small", TYPES, pretrained=False, window=128).eval()
     image = tissue(170, 230, seed=1).stained()
-    whole, pieces = (predict_image(image, model, tile) for tile in (640, 64))
+    whole, pieces = (predict_image(image, tiled(model, tile, 128)) for tile in (640, 64))
     assert set(whole) >= {"np", "features"}
     for key, values in whole.items():
         np.testing.assert_allclose(pieces[key].astype(float), values.astype(float), atol=0.02)

@@ -1,37 +1,43 @@
-"""From a slide to a result folder: tiles, network, nuclei, stitched without seams, streamed."""
+"""From a slide to a result folder: tiles, network, nuclei, joined without seams, streamed."""
 
 import time
-from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
-import torch
 
-from napari_nucleus.errors import UserError
-from napari_nucleus.inference.areas import areas_to_segment
-from napari_nucleus.inference.deferred_types import DeferredTypes
+from napari_nucleus.inference.areas import Area, area_to_segment
+from napari_nucleus.inference.assemble import Assembly
+from napari_nucleus.inference.cluster import tiles_on_cluster
+from napari_nucleus.inference.on_this_machine import (
+    compute_maps,
+    file_name,
+    on_every_gpu,
+    tiles_here,
+)
+from napari_nucleus.inference.seams import Place
+from napari_nucleus.inference.stages import Stages
 from napari_nucleus.inference.steps import at_once
-from napari_nucleus.inference.stitching import BAND, Stitcher
+from napari_nucleus.inference.tile_nuclei import TileNuclei
+from napari_nucleus.inference.tile_queue import TileQueue, View
 from napari_nucleus.models import NucleusModel
 from napari_nucleus.models.checkpoints import load_checkpoint
 from napari_nucleus.models.devices import memory_format, pick_device
 from napari_nucleus.nucleus_types import UNTYPED, type_colors
 from napari_nucleus.results import Result, ResultWriter
 from napari_nucleus.results.regions import Regions
+from napari_nucleus.results.unfinished import Unfinished
 from napari_nucleus.slides import Slide, check_mpp, open_slide, slide_from_arrays
 from napari_nucleus.slides.tiles import Box, Grid, Tile, map_stride
+from napari_nucleus.slides.tissue import Tissue, find_tissue
 from napari_nucleus.weights.store import DEFAULT_MODEL
 
-TILE = 640
-"""Side of a tile's core in network pixels."""
-
-MARGIN = 128
-"""Network pixels that a tile sees around its core: wider than any nucleus, and than nearly all of
-what the network makes of a place beyond the edge."""
-
-_BATCH = {"cpu": 1}
-"""Tiles that a device computes at once; those that are not named, 8."""
+_REACH = 128
+"""Network pixels beyond what is asked for whose tiles may have a say in it: more than a nucleus and
+`tile_nuclei.BAND` are wide."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +50,17 @@ class Progress:
         Tiles done, and in all.
     nuclei : int
         Nuclei found so far.
+    tile : TileNuclei or None
+        What was done last; it may share nuclei with its neighbours.
+    joined : float
+        Share of the last pass, which makes labels and table of the tiles.
     """
 
     done: int
     total: int
     nuclei: int
+    tile: TileNuclei | None = None
+    joined: float = 0.0
 
 
 def segment_steps(
@@ -59,15 +71,21 @@ def segment_steps(
     mpp: float | None = None,
     region: tuple[int, int, int, int] | None = None,
     regions: Regions | None = None,
+    tissue: Tissue | Literal["all"] | None = None,
     device: str | None = None,
-    tile: int = TILE,
+    view: View | None = None,
+    scheduler: str | None = None,
 ) -> Generator[Progress, None, Result]:
     """Find, outline, type and measure every nucleus of an image.
 
     `segment` does it at once and returns the result; `segment_steps` yields after every tile.
     Image, labels and table are read and written tile by tile, so that memory does not grow with
-    the image. An earlier result at `out` stays until the new one is whole; closing the generator
-    cancels and leaves everything as it was.
+    the image. Nuclei depend on image, model and settings alone, not on the order of the tiles, on
+    the region, or on who computes.
+
+    Every finished tile is kept in ``<out>.unfinished`` until the result is whole. After closing
+    the generator, a failure or a crash, the same call goes on from there; an earlier result at
+    `out` stays as it was until then.
 
     Parameters
     ----------
@@ -85,16 +103,21 @@ def segment_steps(
         In place of `region`, the outline of every region by its name: corners (x, y) in level-0
         pixels, whose centres have whole coordinates. Nuclei centred in one of them are taken, once
         where they overlap, for the first; the column `region` of the table names it.
+    tissue : Tissue or "all" or None
+        Tiles without tissue are left out. None finds it (`find_tissue`).
     device : str or None
-        ``"cpu"``, ``"cuda"``, ``"mps"``, …; None takes the GPU where there is one.
-    tile : int
-        Side of a tile's core in network pixels. The result hardly depends on it: what is left is
-        how far beyond `MARGIN` the network sees.
+        ``"cpu"``, ``"cuda"``, ``"mps"``, …; None takes the GPUs where there are some.
+    view : callable or None
+        Returns the centre (x, y) of what is looked at, in level-0 pixels: the tiles nearest to it
+        are done first. None does them row by row.
+    scheduler : str or None
+        Address of a dask.distributed scheduler, whose workers make the tiles and can read the
+        image under the same path; ``"local:N"`` starts one with N workers on this machine.
 
     Yields
     ------
     Progress
-        Before the first tile and after every one; after the last, once all nuclei have their types.
+        Before the first tile, after every one, and while they are joined.
 
     Returns
     -------
@@ -105,7 +128,8 @@ def segment_steps(
     ------
     UserError
         If the image, the model or a region cannot be used, another run writes to `out`, `out` has
-        corrections or belongs to another image, or the disk is full.
+        corrections or belongs to another image, an unfinished run there had other settings, or the
+        disk is full.
     ValueError
         If both `region` and `regions` are given.
 
@@ -123,14 +147,21 @@ def segment_steps(
     started = time.perf_counter()
     slide = image if isinstance(image, Slide) else open_slide(image, mpp)
     resolution = slide.require_mpp() if mpp is None else check_mpp(mpp)
+    if slide.mpp != resolution:
+        slide = replace(slide, mpp=resolution)
     network = model if isinstance(model, NucleusModel) else load_checkpoint(model)
     chosen = pick_device(device)
     network = network.eval().to(chosen).to(memory_format=memory_format(chosen))
-    scale = network.mpp / resolution
-    areas = areas_to_segment(slide, region, regions, BAND * scale)
-    grids = [Grid(area.box, slide.shape, scale, network.stride) for area in areas]
-    tiles = [list(grid.tiles(tile, MARGIN)) for grid in grids]
-    total = sum(map(len, tiles))
+    area = area_to_segment(slide, region, regions)
+    grid = _grid(slide, network, resolution)
+    found = None if tissue == "all" else find_tissue(slide) if tissue is None else tissue
+    tiles = [tile for tile in grid.tiles() if _is_wanted(tile, grid, area, found)]
+    options = {
+        "region": region,
+        "regions": regions
+        and {name: [(float(x), float(y)) for x, y in line] for name, line in regions.items()},
+        "tissue": tissue.digest() if isinstance(tissue, Tissue) else tissue,
+    }
     run = {
         "source": slide.source(),
         "model": {
@@ -139,41 +170,70 @@ def segment_steps(
             "mpp": network.mpp,
             "types": list(network.types),
         },
-        "options": {
-            "region": region,
-            "regions": regions
-            and {name: [(float(x), float(y)) for x, y in line] for name, line in regions.items()},
-            "tile": tile,
-            "instances": network.instances,
-        },
+        "options": {**options, "instances": network.instances},
+        "tissue": 1.0 if found is None else round(found.share, 4),
         "device": str(chosen),
     }
+    store = Unfinished(
+        Path(out),
+        {
+            **options,
+            "instances": network.instances,
+            "sha256": slide.digest(),
+            "mpp": resolution,
+            "model": network.sha256,
+            "version": version("napari-nucleus"),
+        },
+    )
+
+    def load(place: Place) -> TileNuclei | None:
+        data = store.read(file_name(*place))
+        return None if data is None else TileNuclei.from_bytes(data, resolution)
+
     colors = type_colors(network.types or [UNTYPED])
-    with (
-        ResultWriter(out, slide.shape, resolution, colors, run) as writer,
-        DeferredTypes(writer.target.parent) as deferred,
-    ):
-        yield Progress(0, total, 0)
+    stages = Stages()
+    with ResultWriter(out, slide.shape, resolution, colors, run) as writer:
+        yield Progress(0, len(tiles), 0)
         done = count = 0
-        for area, grid, pieces in zip(areas, grids, tiles, strict=True):
-            stitcher = Stitcher(slide, grid, network, writer, deferred, resolution, area, count)
-            for piece, maps in _maps(slide, grid, pieces, network):
-                stitcher.add(piece, maps)
-                done, count = done + 1, stitcher.count
-                if done < total:
-                    yield Progress(done, total, count)
-        for rows in deferred.typed(network):
-            writer.append(rows)
-        yield Progress(total, total, count)
-        return writer.finish(seconds={"total": round(time.perf_counter() - started, 2)})
+        missing = []
+        for tile in tiles:
+            try:
+                nuclei = load((tile.row, tile.column))
+            except ValueError:  # damaged: it is made again
+                nuclei = None
+            if nuclei is None:
+                missing.append(tile)
+                continue
+            done, count = done + 1, count + _own(nuclei, grid)
+            yield Progress(done, len(tiles), count, nuclei)
+        queue = TileQueue(missing, grid, view)
+        if scheduler is None:
+            networks = on_every_gpu(network) if device is None else [network]
+            finished = tiles_here(queue, slide, grid, networks, resolution, store, stages)
+        else:
+            finished = tiles_on_cluster(
+                scheduler, queue, slide, grid, network, device, resolution, store, stages
+            )
+        for nuclei in finished:
+            done, count = done + 1, count + _own(nuclei, grid)
+            yield Progress(done, len(tiles), count, nuclei)
+        with stages("joining"):
+            places = [(tile.row, tile.column) for tile in tiles]
+            assembly = Assembly(places, load, slide, grid, resolution, area.names)
+            for table in assembly.tables(network, writer.target.parent):
+                writer.append(table)
+            for share in assembly.paint(writer):
+                yield Progress(done, len(tiles), assembly.count, None, share)
+        seconds = {"total": time.perf_counter() - started, **stages.seconds}
+        result = writer.finish(seconds={name: round(value, 2) for name, value in seconds.items()})
+    store.remove()
+    return result
 
 
 segment = at_once(segment_steps)
 
 
-def predict_image(
-    image: np.ndarray, network: NucleusModel, tile: int = TILE
-) -> dict[str, np.ndarray]:
+def predict_image(image: np.ndarray, network: NucleusModel) -> dict[str, np.ndarray]:
     """Compute a network's maps of an image that fits into memory, tile by tile.
 
     Parameters
@@ -182,8 +242,6 @@ def predict_image(
         At the network's µm/px.
     network : NucleusModel
         In evaluation mode.
-    tile : int
-        Side of a tile's core in pixels.
 
     Returns
     -------
@@ -193,18 +251,38 @@ def predict_image(
     """
     height, width = image.shape[:2]
     slide = slide_from_arrays([image], network.mpp)
-    grid = Grid(Box(0, 0, width, height), (height, width), 1, network.stride)
+    grid = _grid(slide, network, network.mpp)
     whole: dict[str, np.ndarray] = {}
-    for piece, maps in _maps(slide, grid, list(grid.tiles(tile, MARGIN)), network):
-        core, window = piece.core, piece.window
+    queue = TileQueue(grid.tiles(), grid, None)
+    for tile, maps in compute_maps(queue, slide, grid, [network], Stages()):
+        core, window = tile.core, tile.window
         for key, part in maps.items():
             stride = map_stride((window.height, window.width), part.shape[-2:])
             if key not in whole:
                 size = (-(-height // stride), -(-width // stride))
                 whole[key] = np.empty((*part.shape[:-2], *size), part.dtype)
-            target = _cells(core, Box(0, 0, width, height), stride)
+            target = _cells(core, grid.extent, stride)
             whole[key][..., *target] = part[..., *_cells(core, window, stride)]
     return whole
+
+
+def _grid(slide: Slide, network: NucleusModel, mpp: float) -> Grid:
+    scale = network.mpp / mpp
+    return Grid(slide.shape, scale, network.stride, network.tile, network.margin)
+
+
+def _is_wanted(tile: Tile, grid: Grid, area: Area, tissue: Tissue | None) -> bool:
+    """Tell whether a tile holds some of the area, or disputes with one that does, and tissue."""
+    if not area.meets(grid.on_slide(tile.core.grown(_REACH, grid.extent))):
+        return False
+    return tissue is None or tissue.covers(*grid.on_slide(tile.core))
+
+
+def _own(nuclei: TileNuclei, grid: Grid) -> int:
+    """Return the number of nuclei centred in a tile's core."""
+    core = grid.tile(nuclei.row, nuclei.column).core
+    x, y = nuclei.centres.T + 0.5
+    return int(np.sum((x >= core.x0) & (x < core.x1) & (y >= core.y0) & (y < core.y1)))
 
 
 def _cells(box: Box, window: Box, stride: int) -> tuple[slice, slice]:
@@ -214,40 +292,3 @@ def _cells(box: Box, window: Box, stride: int) -> tuple[slice, slice]:
         slice(top, top - (-box.height // stride)),
         slice(left, left - (-box.width // stride)),
     )
-
-
-def _maps(
-    slide: Slide, grid: Grid, tiles: list[Tile], network: NucleusModel
-) -> Iterator[tuple[Tile, dict[str, np.ndarray]]]:
-    """Yield every tile with the network's maps of its window, computed in batches."""
-    limit = _BATCH.get(next(network.parameters()).device.type, 8)
-    waiting = tiles
-    while waiting:
-        batch = _alike(waiting, limit)
-        windows = [tile.window for tile in batch]
-        pixels = np.stack(
-            [slide.read_scaled(grid.on_slide(w), (w.width, w.height)) for w in windows]
-        )
-        try:
-            maps = network.predict(torch.from_numpy(pixels).movedim(-1, 1))
-        except torch.OutOfMemoryError:
-            if len(batch) == 1:
-                raise UserError(
-                    "The GPU's memory does not hold one tile: choose the CPU or a smaller tile."
-                ) from None
-            limit = len(batch) // 2
-            torch.cuda.empty_cache()
-            continue
-        waiting = waiting[len(batch) :]
-        yield from zip(batch, maps, strict=True)
-
-
-def _alike(tiles: list[Tile], limit: int) -> list[Tile]:
-    """Return the first tiles that have windows of one size, at most `limit`."""
-    first = tiles[0].window
-    batch = []
-    for tile in tiles[:limit]:
-        if (tile.window.width, tile.window.height) != (first.width, first.height):
-            break
-        batch.append(tile)
-    return batch

@@ -59,6 +59,10 @@ class NucleusModel(nn.Module, ABC):
     stride : int
         Pixels to whose multiples the corners of tiles are aligned, so that the maps do not depend
         on the tiles.
+    tile, margin : int
+        Side of the tiles that slides are computed in, and how far the network sees around them, in
+        pixels. They belong to the model as its weights do: other tiles, other nuclei at their
+        seams.
     """
 
     name: str
@@ -72,6 +76,8 @@ class NucleusModel(nn.Module, ABC):
     cache: FeatureCache | None
     stride: int
     classifies_nuclei: bool
+    tile: int = 640
+    margin: int = 64
 
     def __init__(self, types: tuple[str, ...], options: dict[str, Any]) -> None:
         super().__init__()

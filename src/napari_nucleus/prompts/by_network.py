@@ -121,7 +121,7 @@ def propose_nucleus(
     import torch
 
     height, width = slide.shape
-    grid = Grid(Box(0, 0, width, height), (height, width), network.mpp / mpp)
+    grid = Grid((height, width), network.mpp / mpp)
     column, row = (int((value + 0.5) / grid.scale) for value in (x, y))
     window = Box(column - _REACH, row - _REACH, column + _REACH, row + _REACH)
     pixels = slide.read_scaled(grid.on_slide(window), (2 * _REACH, 2 * _REACH))

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from importlib.metadata import version
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,6 +21,7 @@ from napari_nucleus.results.journal.lock import is_locked
 from napari_nucleus.results.reader import Result, open_result
 from napari_nucleus.results.schema import Run
 from napari_nucleus.results.swap import is_corrected, put_back
+from napari_nucleus.results.unfinished import other_settings, unfinished_folder
 from napari_nucleus.slides import Slide
 
 
@@ -58,7 +60,12 @@ def default_folder(slide: Slide) -> Path:
 
 
 def choose_destination(
-    folder: Path, slide: Slide, model: str, mpp: float | None, options: Mapping[str, Any]
+    folder: Path,
+    slide: Slide,
+    model: str,
+    mpp: float | None,
+    options: Mapping[str, Any],
+    resume: bool = False,
 ) -> Destination:
     """Return where a result goes: ``<stem>.nucleus``, or the first number that is free.
 
@@ -77,12 +84,19 @@ def choose_destination(
     mpp : float or None
         µm per level-0 pixel.
     options : mapping of str to Any
-        What the user chose, as `segment` takes it: `region` or `regions`.
+        What the user chose, as `segment` takes it: `region` or `regions`, and `tissue`.
+    resume : bool
+        Whether an unfinished run of other settings is refused; else it counts as a result.
 
     Returns
     -------
     Destination
         Result folder and table.
+
+    Raises
+    ------
+    UserError
+        If an unfinished run is refused.
     """
     wanted = _Wanted(slide, model, mpp, _plain(options))
     name = portable_name(slide.name)
@@ -90,7 +104,15 @@ def choose_destination(
     for n in count(1):
         stem = name if n == 1 else f"{name}-{n}"
         result, csv = folder / f"{stem}.nucleus", folder / f"{stem}.csv"
+        if (others := other_settings(result, wanted.settings)) and resume:
+            raise UserError(
+                f"{unfinished_folder(result)} was begun with another {others}: take the same to go "
+                "on, or begin anew.",
+                "resume",
+            )
         reason = wanted.obstacle(result, csv)
+        if others and not reason:
+            reason = f"{result.name} is unfinished, with another {others}"
         if not reason:
             if os.path.lexists(result):
                 first = first or "replaces the same segmentation"
@@ -119,12 +141,22 @@ def run_title(run: Run) -> str:
     return " · ".join((_where(run["options"]), run["model"]["name"], time))
 
 
+_OPTIONS = "region", "regions", "tissue"
+
+
 @dataclass(frozen=True)
 class _Wanted:
     slide: Slide
     model: str
     mpp: float | None
     options: dict[str, Any]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Those by which an unfinished run is known."""
+        options = {name: self.options.get(name) for name in _OPTIONS}
+        own = {"sha256": self.slide.digest(), "mpp": self.mpp, "model": self.model}
+        return {**own, **options, "version": version("napari-nucleus")}
 
     def obstacle(self, path: Path, csv: Path) -> str:
         """Return why a new result cannot go there; empty if it can."""
@@ -144,7 +176,7 @@ class _Wanted:
     def _difference(self, earlier: Result) -> str:
         """Return how a result differs from what the new one replaces."""
         run = earlier.run
-        chosen = {key: run["options"].get(key) for key in ("region", "regions", "outline")}
+        chosen = {key: run["options"].get(key) for key in (*_OPTIONS, "outline")}
         if not self.slide.matches(run["source"]):
             return "is of another image"
         if not self._is_source_of(earlier):

@@ -46,6 +46,7 @@ class Run(TypedDict):
     model: ModelInfo
     types: dict[str, str]
     options: dict[str, Any]
+    tissue: NotRequired[float]
     device: str
     started: str
     seconds: dict[str, float]

@@ -1,7 +1,6 @@
 """Tiles of a slide for a network, and the position of its pixels on level 0."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -90,75 +89,96 @@ class Box:
 
 @dataclass(frozen=True)
 class Tile:
-    """A tile of the grid: the network sees `window`, the nuclei centred in `core` are kept."""
+    """A tile of the grid: the network sees `window`, the nuclei centred in `core` are kept.
 
+    Attributes
+    ----------
+    row, column : int
+        Place in the grid.
+    core, window : Box
+        In network pixels.
+    """
+
+    row: int
+    column: int
     core: Box
     window: Box
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Network pixels over a region of a slide.
+    """Network pixels over a slide, and the tiles that they are computed in.
+
+    Network pixel (i, j) covers level-0 pixels from ``i * scale`` on: the grid begins at the corner
+    of the slide, so that a place is in the same tile, and is seen in the same way, whatever part of
+    the slide is asked for.
 
     Attributes
     ----------
-    region : Box
-        Region to segment, in level-0 pixels.
     shape : tuple of 2 int
         Height and width of the slide's level 0.
     scale : float
         Level-0 pixels per network pixel.
     stride : int
         Network pixels of which the offsets of tiles and windows are multiples.
-
-    Network pixel (i, j) covers level-0 pixels from ``region.x0 + i * scale`` on, so that (0, 0)
-    is at the corner of the region; pixels with negative indices are outside of it.
+    side : int
+        Side of a core in network pixels, rounded up to a multiple of the stride.
+    margin : int
+        Margin of a window around its core in network pixels, rounded up likewise; less at the
+        edges of the slide.
     """
 
-    region: Box
     shape: tuple[int, int]
     scale: float
     stride: int = STRIDE
+    side: int = 640
+    margin: int = 64
 
     @property
     def extent(self) -> Box:
-        """The whole slide in network pixels; its corner is a multiple of the stride."""
+        """The slide in network pixels."""
         height, width = self.shape
         return Box(
-            -self._whole(self.region.x0 / self.scale),
-            -self._whole(self.region.y0 / self.scale),
-            max(math.ceil((width - self.region.x0) / self.scale), 1),
-            max(math.ceil((height - self.region.y0) / self.scale), 1),
+            0, 0, max(math.ceil(width / self.scale), 1), max(math.ceil(height / self.scale), 1)
         )
 
     @property
-    def size(self) -> tuple[int, int]:
-        """Width and height of the region in network pixels."""
-        return (
-            max(math.ceil(self.region.width / self.scale), 1),
-            max(math.ceil(self.region.height / self.scale), 1),
-        )
+    def rows(self) -> int:
+        """Rows of tiles."""
+        return math.ceil(self.extent.height / self._whole(self.side))
 
-    def tiles(self, side: int, margin: int) -> Iterator[Tile]:
-        """Yield the tiles row by row.
+    @property
+    def columns(self) -> int:
+        """Columns of tiles."""
+        return math.ceil(self.extent.width / self._whole(self.side))
+
+    def tile(self, row: int, column: int) -> Tile:
+        """Return a tile.
 
         Parameters
         ----------
-        side : int
-            Largest side of a core in network pixels, rounded up to a multiple of the stride.
-        margin : int
-            Margin of a window around its core in network pixels, rounded up likewise.
+        row, column : int
+            Its place.
 
-        Yields
-        ------
+        Returns
+        -------
         Tile
-            Core and window.
+            Core and window, within the slide.
         """
-        width, height = self.size
-        for y0, y1 in self._cuts(height, side):
-            for x0, x1 in self._cuts(width, side):
-                core = Box(x0, y0, x1, y1)
-                yield Tile(core, core.grown(self._whole(margin), self.extent))
+        side, extent = self._whole(self.side), self.extent
+        corner = Box(column * side, row * side, (column + 1) * side, (row + 1) * side)
+        return Tile(
+            row,
+            column,
+            corner.grown(0, extent),
+            corner.grown(self._whole(self.margin), extent),
+        )
+
+    def tiles(self) -> list[Tile]:
+        """Return all tiles, row by row."""
+        return [
+            self.tile(row, column) for row in range(self.rows) for column in range(self.columns)
+        ]
 
     def on_slide(self, box: Box) -> tuple[float, float, float, float]:
         """Return the edges of a box in level-0 pixels.
@@ -173,9 +193,8 @@ class Grid:
         tuple of 4 float
             ``(x0, y0, x1, y1)`` in level-0 pixels.
         """
-        x, y = self.region.x0, self.region.y0
         s = self.scale
-        return box.x0 * s + x, box.y0 * s + y, box.x1 * s + x, box.y1 * s + y
+        return box.x0 * s, box.y0 * s, box.x1 * s, box.y1 * s
 
     def to_slide(
         self, labels: np.ndarray, probability: np.ndarray, threshold: float, window: Box
@@ -225,12 +244,6 @@ class Grid:
             borderMode=cv2.BORDER_REPLICATE,
         )
         return np.where(smooth >= threshold, grown[rows][:, columns], 0), box
-
-    def _cuts(self, length: int, side: int) -> Iterator[tuple[int, int]]:
-        """Divide `length` into the fewest pieces of at most `side`, of equal size but the last."""
-        piece = self._whole(length / math.ceil(length / self._whole(side)))
-        for start in range(0, length, piece):
-            yield start, min(start + piece, length)
 
     def _whole(self, length: float) -> int:
         """Return the smallest multiple of the stride that is at least `length`."""

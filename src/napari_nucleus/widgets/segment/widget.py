@@ -242,7 +242,7 @@ class SegmentWidget(Dock):
         if not self.cancel_button.isEnabled():
             return
         self.status.setText(", ".join(filter(None, [f"{progress.nuclei:,} nuclei so far", left])))
-        if progress.done == progress.total:
+        if progress.joined == 1:
             # What is left is to move the result to its folder, which must not be interrupted.
             self.cancel_button.setEnabled(False)
             self.status.setText(f"Saving {progress.nuclei:,} nuclei…")

@@ -1,0 +1,155 @@
+"""The finished parts of a segmentation that is not, on disk: what a stopped run goes on from."""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from napari_nucleus.errors import UserError
+from napari_nucleus.files import replacing, write_errors
+
+# What must be equal for a run to go on, and its name for the user.
+_SETTINGS = {
+    "sha256": "image",
+    "mpp": "µm/px",
+    "model": "model",
+    "instances": "post-processing of the model",
+    "region": "region",
+    "regions": "regions",
+    "tissue": "tissue",
+    "version": "version of napari-nucleus",
+}
+
+
+def unfinished_folder(result: Path) -> Path:
+    """Return the folder of finished tiles beside a result that is to be.
+
+    Parameters
+    ----------
+    result : Path
+        The result folder, ``<stem>.nucleus``.
+    """
+    return result.with_name(f"{result.name}.unfinished")
+
+
+def other_settings(result: Path, settings: Mapping[str, Any]) -> str:
+    """Return in which settings an unfinished run differs.
+
+    Parameters
+    ----------
+    result : Path
+        The result folder that it is to write.
+    settings : mapping of str to Any
+        Those of the new run (`Unfinished`), or some of them.
+
+    Returns
+    -------
+    str
+        Their names for the user; empty if there is no unfinished run, or one with these settings.
+    """
+    stored, wanted = _stored(unfinished_folder(result)), _plain(settings)
+    if stored is None:
+        return ""
+    return ", ".join(_SETTINGS[name] for name in wanted if stored.get(name) != wanted[name])
+
+
+class Unfinished:
+    """A folder with a file for every finished tile, and the settings that they were made with.
+
+    It is made with the first tile. A file is written whole or not at all.
+
+    Attributes
+    ----------
+    folder : Path
+        The folder (`unfinished_folder`).
+
+    Parameters
+    ----------
+    result : Path
+        The result folder that is to be.
+    settings : mapping of str to Any
+        All that the nuclei depend on: `sha256` of the image, `mpp`, `model` (SHA-256), `instances`,
+        `region`, `regions`, `tissue` and `version`.
+
+    Raises
+    ------
+    UserError
+        If there are tiles of other settings.
+    """
+
+    def __init__(self, result: Path, settings: Mapping[str, Any]) -> None:
+        self.folder = unfinished_folder(result)
+        self._settings = _plain(settings)
+        if others := other_settings(result, settings):
+            raise UserError(
+                f"{self.folder} is an unfinished segmentation with another {others}: take the same "
+                "again to finish it, delete it, or choose another folder."
+            )
+
+    def write(self, name: str, data: bytes) -> None:
+        """Keep a tile.
+
+        Parameters
+        ----------
+        name : str
+            Its file name.
+        data : bytes
+            Contents of the file.
+
+        Raises
+        ------
+        UserError
+            If it cannot be written.
+        """
+        if _stored(self.folder) is None:
+            text = json.dumps(self._settings, indent=2)
+            self._write("settings.json", text.encode())
+        self._write(name, data)
+
+    def read(self, name: str) -> bytes | None:
+        """Return a tile, None if it is not there.
+
+        Parameters
+        ----------
+        name : str
+            Its file name.
+        """
+        try:
+            return (self.folder / name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def remove(self) -> None:
+        """Remove the folder, once its tiles are part of a result.
+
+        Raises
+        ------
+        UserError
+            If it cannot be removed.
+        """
+        with write_errors(self.folder):
+            if self.folder.exists():
+                shutil.rmtree(self.folder)
+
+    def _write(self, name: str, data: bytes) -> None:
+        with replacing(self.folder / name) as part, part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _stored(folder: Path) -> dict[str, Any] | None:
+    """Return the settings of an unfinished run, None without one; those of a damaged one differ."""
+    if not folder.exists():
+        return None
+    try:
+        return dict(json.loads((folder / "settings.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return {}
+
+
+def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings as JSON has them."""
+    return dict(json.loads(json.dumps(dict(settings), default=float)))
