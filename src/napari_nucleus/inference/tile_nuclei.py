@@ -204,7 +204,7 @@ def find_nuclei(
             runs.y + y,
             runs.length,
         ),
-        features,
+        network.features(seen, maps)[kept].astype(np.float16),
     )
 
 

@@ -240,27 +240,6 @@ class NucleusModel(nn.Module, ABC):
         """
         return nucleus_features(labels, maps["features"])
 
-    def describe(
-        self, labels: np.ndarray, table: pd.DataFrame, maps: dict[str, np.ndarray]
-    ) -> NDArray[np.float32] | None:
-        """Return the features by which `classify` types each nucleus of a window.
-
-        Parameters
-        ----------
-        labels : (H, W) ndarray of int32
-            As `find` returns them.
-        table : DataFrame
-            As `find` returns it.
-        maps : dict of str to ndarray
-            As `find` took them.
-
-        Returns
-        -------
-        ndarray or None
-            As `features`; None of models that classify pixels.
-        """
-        return self.features(labels, maps) if self.classifies_nuclei else None
-
     def classify(
         self, centroids: NDArray[np.float64], features: NDArray[np.floating]
     ) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
@@ -300,9 +279,9 @@ class NucleusModel(nn.Module, ABC):
             As `find` returns it, always with ``type`` and ``type_prob``.
         """
         labels, table = self.find(maps)
-        features = self.describe(labels, table, maps)
-        if features is not None:
+        if self.classifies_nuclei:
             centroids = table[["centroid_x", "centroid_y"]].to_numpy(float)
+            features = self.features(labels, maps)
             table["type"], table["type_prob"] = self.classify(centroids, features)
         return labels, table
 

@@ -86,7 +86,9 @@ class SegmentWidget(Dock):
         self.cancel_button = QPushButton("Cancel")
         self.where.setToolTip("Part of the image to segment")
         self.segment_button.setToolTip("Find, outline and classify the nuclei")
-        self.cancel_button.setToolTip("Stop, and leave everything as it was")
+        self.cancel_button.setToolTip(
+            "Stop; what is finished is kept, and Segment goes on from there"
+        )
         self.progress = QProgressBar()
         self.status = QLabel()
         self.before_after = BeforeAfter(napari_viewer.layers)
@@ -320,7 +322,7 @@ class SegmentWidget(Dock):
         if isinstance(error, UserError):
             self._show_problem(str(error))
         elif isinstance(error, Cancelled):
-            self.status.setText("Cancelled. Nothing was changed.")
+            self.status.setText("Cancelled. What is finished is kept; Segment goes on from there.")
         else:
             reason = str(error).strip() or type(error).__name__
             self.status.setText(f"Segmentation failed: {reason.splitlines()[0]}")
