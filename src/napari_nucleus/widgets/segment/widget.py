@@ -322,7 +322,7 @@ class SegmentWidget(Dock):
         if isinstance(error, UserError):
             self._show_problem(str(error))
         elif isinstance(error, Cancelled):
-            self.status.setText("Cancelled. What is finished is kept; Segment goes on from there.")
+            self.status.setText("Cancelled. Nothing was changed.")
         else:
             reason = str(error).strip() or type(error).__name__
             self.status.setText(f"Segmentation failed: {reason.splitlines()[0]}")
