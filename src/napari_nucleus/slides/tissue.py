@@ -95,7 +95,8 @@ def find_tissue(slide: Slide) -> Tissue:
     glass, differ, as those of every stain do. Bubbles, dust, edges of glass, shading and what was
     never scanned are grey. Black, green, blue and red ink counts within 0.5 mm of tissue, which
     may lie under it. In a grey image, texture and darkness decide. Gaps of 0.1 mm are closed,
-    specks of less than 0.002 mm² removed, holes of less than 0.25 mm² filled, and a rim of 50 µm is added.
+    specks of less than 0.002 mm² removed, holes of less than 0.25 mm² filled, and a rim of 50 µm
+    is added.
 
     An image of less than 4 mm², or one without glass or without anything that looks like tissue, is
     tissue as a whole: to look at glass costs time, to miss tissue costs nuclei.
