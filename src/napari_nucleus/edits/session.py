@@ -175,7 +175,7 @@ class EditSession:
 
     def table(self) -> pd.DataFrame:
         """Return all nuclei, one row each, as `Result.table`."""
-        return self._state.table.arrow().to_pandas()
+        return self._state.table.to_pandas()
 
     def rows(self, labels: Iterable[int]) -> pd.DataFrame:
         """Return some nuclei, one row each in ascending order; labels without one are left out.

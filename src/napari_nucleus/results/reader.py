@@ -11,7 +11,7 @@ The corrected state is read, whether or not the table has been saved since.
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -27,16 +27,9 @@ import zarr
 
 from napari_nucleus.errors import UserError
 from napari_nucleus.results.journal.recovery import recover
-from napari_nucleus.results.journal.state import (
-    State,
-    has_edits,
-    nuclei_schema,
-    read_nuclei,
-)
-from napari_nucleus.results.labels import (
-    open_labels,
-    read_box,
-)
+from napari_nucleus.results.journal.rows import NucleusTable
+from napari_nucleus.results.journal.state import State, has_edits, nuclei_schema
+from napari_nucleus.results.labels import open_labels, read_box
 from napari_nucleus.results.schema import FORMAT, ROW_GROUP, Run, table_schema, with_region
 from napari_nucleus.results.swap import put_back
 from napari_nucleus.slides import Slide, open_slide, slide_from_arrays
@@ -125,7 +118,26 @@ class Result:
             If the table is damaged.
         """
         with _read_errors(self.path):
-            return self._nuclei().to_pandas()
+            if has_edits(self.path):
+                return self.nuclei().to_pandas()
+            with (self.path / "nuclei.parquet").open("rb") as file:
+                return with_region(pq.read_table(file)).to_pandas()
+
+    def nuclei(self, columns: Sequence[str] | None = None) -> NucleusTable:
+        """Return the nuclei as arrays, one per column, in ascending order of their labels.
+
+        Parameters
+        ----------
+        columns : sequence of str or None
+            Columns to read, `label` and `type` among them, None for all.
+
+        Raises
+        ------
+        UserError
+            If the table is damaged.
+        """
+        with _read_errors(self.path):
+            return State.replay(self.path, self.types, columns).table
 
     def tables(self, rows: int = ROW_GROUP) -> Iterator[pd.DataFrame]:
         """Yield the nuclei piece by piece.
@@ -147,18 +159,13 @@ class Result:
         """
         with _read_errors(self.path):
             if has_edits(self.path) or not self.run["counts"]["nuclei"]:
-                table = self._nuclei()
+                table = self.nuclei().to_pandas()
                 for start in range(0, max(len(table), 1), rows):
-                    yield table.slice(start, rows).to_pandas()
+                    yield table.iloc[start : start + rows].reset_index(drop=True)
                 return
             with (self.path / "nuclei.parquet").open("rb") as file:
                 for batch in pq.ParquetFile(file).iter_batches(rows):
                     yield with_region(pa.Table.from_batches([batch])).to_pandas()
-
-    def _nuclei(self) -> pa.Table:
-        if has_edits(self.path):
-            return State.replay(self.path, self.types).table.arrow()
-        return read_nuclei(self.path)
 
     def image_paths(self) -> list[Path]:
         """Return where the image may be: its path, the same path seen from the result, beside it.
@@ -264,7 +271,7 @@ def open_result(path: str | PathLike[str]) -> Result:
             raise ValueError(f"nuclei.parquet lacks {', '.join(sorted(missing))}")
         if has_edits(path):
             recover(path)
-            state = State.replay(path, run["types"])
+            state = State.replay(path, run["types"], ("label", "type"))
             run |= {"types": state.notes.types, "counts": state.counts()}
     return Result(path, run, levels)
 

@@ -280,7 +280,7 @@ def test_a_table_that_cannot_be_saved_loses_nothing(
     expected = snapshot(session)
     with monkeypatch.context() as patch:
 
-        def fail(*_: object) -> None:
+        def fail(*_: object, **__: object) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
         patch.setattr(pq, "write_table", fail)

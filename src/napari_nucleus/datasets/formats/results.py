@@ -13,6 +13,7 @@ from napari_nucleus.nucleus_types import UNTYPED
 from napari_nucleus.results import Result, open_result
 from napari_nucleus.results.journal.edit import Region
 from napari_nucleus.results.journal.reviewed import reviewed_regions
+from napari_nucleus.results.journal.rows import NucleusTable
 from napari_nucleus.slides import Slide
 from napari_nucleus.slides.tiles import Box
 
@@ -41,24 +42,25 @@ def _grouped(regions: list[Region]) -> list[list[Box]]:
     return groups
 
 
-def _open(path: Path, image: Slide | None) -> tuple[Result, Slide]:
+def _open(path: Path, image: Slide | None) -> tuple[Result, NucleusTable, Slide]:
     result = open_result(path)
-    return result, image or result.open_image()
+    return result, result.nuclei(("label", "type")), image or result.open_image()
 
 
 def _read(
-    opened: Callable[[], tuple[Result, Slide]], frame: Box, regions: list[Box]
+    opened: Callable[[], tuple[Result, NucleusTable, Slide]], frame: Box, regions: list[Box]
 ) -> AnnotatedImage:
-    result, slide = opened()
+    result, nuclei, slide = opened()
     rectangle = (frame.x0, frame.y0, frame.width, frame.height)
     unreviewed = np.ones((frame.height, frame.width), bool)
     for box in regions:
         rows = slice(box.y0 - frame.y0, box.y1 - frame.y0)
         unreviewed[rows, box.x0 - frame.x0 : box.x1 - frame.x0] = False
     labels = np.where(unreviewed, 0, result.read_labels(*rectangle))
-    table = result.table()
-    table = table[table["type"] != UNTYPED]
-    types = dict(zip(table["label"].tolist(), table["type"].tolist(), strict=True))
+    shown = np.unique(labels)
+    rows = nuclei.rows(shown[nuclei.known(shown)])
+    named = zip(rows["label"].tolist(), rows["type"].tolist(), strict=True)
+    types = {label: name for label, name in named if name != UNTYPED}
     return AnnotatedImage(slide.read(*rectangle), labels, types, ignored=unreviewed, mpp=result.mpp)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -101,18 +102,26 @@ class State:
         The result folder.
     types : dict of str to str
         Name to colour of the types in `run.json`.
+    columns : sequence of str or None
+        Columns of the table to read, `label` among them; None for all, without which it cannot be
+        saved.
     """
 
-    def __init__(self, folder: Path, types: dict[str, str]) -> None:
+    def __init__(
+        self, folder: Path, types: dict[str, str], columns: Sequence[str] | None = None
+    ) -> None:
         self._folder = folder
         self.notes = Notes.read(folder, types)
-        self.table = NucleusTable(read_nuclei(folder))
+        self.table = NucleusTable(read_nuclei(folder, columns))
+        pa.default_memory_pool().release_unused()  # as much again, kept for the next file
         self.notes.next_label = max(
             self.notes.next_label, int(self.table.labels.max(initial=0)) + 1
         )
 
     @classmethod
-    def replay(cls, folder: Path, types: dict[str, str]) -> Self:
+    def replay(
+        cls, folder: Path, types: dict[str, str], columns: Sequence[str] | None = None
+    ) -> Self:
         """Return the state after the last line of the journal.
 
         Parameters
@@ -121,6 +130,8 @@ class State:
             The result folder.
         types : dict of str to str
             Name to colour ``"#rrggbb"`` of the types in `run.json`.
+        columns : sequence of str or None
+            As `State`.
 
         Raises
         ------
@@ -128,7 +139,7 @@ class State:
             If the journal is damaged.
         """
         # The table first: a line that is saved in between is then left out, not missed.
-        state = cls(folder, types)
+        state = cls(folder, types, columns)
         for edit in History(Journal(folder), state.notes.saved).since_saved():
             state.apply(edit)
         return state
@@ -171,7 +182,9 @@ class State:
         stored = {_KEY: json.dumps({**self.notes.to_json(), "saved": line})}
         path = self._folder / "nuclei.parquet"
         with replacing(path) as part, part.open("wb") as file:
-            pq.write_table(self.table.arrow().replace_schema_metadata(stored), file)
+            table = self.table.arrow().replace_schema_metadata(stored)
+            # Of measurements, which are all different, a dictionary takes as long as all else.
+            pq.write_table(table, file, use_dictionary=["type", "region"])
             file.flush()
             os.fsync(file.fileno())  # the journal's lines until here count as done from now on
         self.notes.saved = line
@@ -204,13 +217,17 @@ def nuclei_schema(folder: Path) -> pa.Schema:
         return pq.read_schema(file)
 
 
-def read_nuclei(folder: Path) -> pa.Table:
-    """Return `nuclei.parquet` with all its columns.
+def read_nuclei(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Return `nuclei.parquet`, names as dictionaries: a million nuclei have a handful of types.
 
     Parameters
     ----------
     folder : Path
         The result folder.
+    columns : sequence of str or None
+        Columns to read, None for all.
     """
     with (folder / "nuclei.parquet").open("rb") as file:
-        return with_region(pq.read_table(file))
+        names = [name for name in ("type", "region") if name in pq.read_schema(file).names]
+        table = pq.ParquetFile(file, read_dictionary=names).read(columns)
+    return with_region(table) if columns is None else table

@@ -25,7 +25,7 @@ from napari_nucleus.widgets.shared.viewport import Viewport
 P = ParamSpec("P")
 
 # Side of the region of a large result that opens around a nucleus under review, in pixels.
-_AROUND = 2048
+_AROUND = 1024
 
 
 def guarded(

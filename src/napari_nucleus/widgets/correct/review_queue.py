@@ -41,7 +41,8 @@ class ReviewQueue:
 
     def __init__(self, session: EditSession, count: int) -> None:
         self._session = session
-        self._queue = uncertain_nuclei(session.table(), session.checked).head(count)
+        nuclei = session.canvas.table.columns
+        self._queue = uncertain_nuclei(nuclei, session.checked, count)
         self._labels = self._queue["label"].to_numpy()
         self._position = 0
 

@@ -10,9 +10,11 @@ import pandas as pd
 from napari.layers import Image, Labels, Layer
 
 from napari_nucleus.results import Result
+from napari_nucleus.results.journal.rows import Rows
 from napari_nucleus.slides import Slide
 from napari_nucleus.slides.pyramid import as_dask
 from napari_nucleus.widgets.shared.background import redraw_while
+from napari_nucleus.widgets.shared.large_nuclei import LargeNuclei
 from napari_nucleus.widgets.shared.nucleus_colors import (
     NucleusColormap,
     class_colors,
@@ -123,21 +125,27 @@ def nuclei_layers(result: Result, transform: Mapping[str, Any]) -> tuple[Labels,
     -------
     nuclei : Labels
         The labels, as outlines in the colours of the types, with the table as features
-        (`features_of`).
+        (`features_of`), which a large one reads when it is asked (`LargeNuclei`).
     classes : Labels
         For each pixel, the number of its nucleus's type in the order of `Result.types`, from 1 on;
         0 is background. Almost transparent in the colours of the types.
     """
-    table = result.table()
-    lookup = _numbers_of_types(table, list(result.types))
+    names = list(result.types)
+    labels: Any
+    types: Any
     if np.prod(result.shape) <= PAINTABLE:
-        labels: Any = result.read_labels(0, 0, *result.shape[::-1])
-        types: Any = lookup[labels]
+        table = result.table()
+        lookup = _numbers_of_types(table, names)
+        labels = result.read_labels(0, 0, *result.shape[::-1])
+        types = lookup[labels]
+        layer, features = Labels, features_of(table)
     else:
+        lookup = _numbers_of_types(result.nuclei(("label", "type")).columns, names)
         labels = list(result.labels)
         # Nuclei that are added in another window have no type until the result is read again.
-        lookup = np.append(lookup, np.uint8(0))
-        types = [level.map_blocks(lookup.take, mode="clip", dtype=np.uint8) for level in labels]
+        padded = np.append(lookup, np.uint8(0))
+        types = [level.map_blocks(padded.take, mode="clip", dtype=np.uint8) for level in labels]
+        layer, features = LargeNuclei, None
     shared = {"multiscale": isinstance(labels, list), **transform}
     metadata = {
         "result": str(result.path),
@@ -146,12 +154,12 @@ def nuclei_layers(result: Result, transform: Mapping[str, Any]) -> tuple[Labels,
         "started": result.run["started"],
         "edits": journal_size(result.path),
     }
-    nuclei = Labels(
+    nuclei = layer(
         labels,
         name="nuclei",
         colormap=NucleusColormap.of(lookup, result.types),
         opacity=1,
-        features=features_of(table),
+        features=features,
         metadata={"shows": "nuclei", **metadata},
         **shared,
     )
@@ -188,6 +196,11 @@ def result_of(layer: Layer) -> Path | None:
     """Return the result folder that an image or its labels belong to."""
     folder = layer.metadata.get("result")
     return None if folder is None else Path(folder)
+
+
+def run_of(nuclei: Labels) -> tuple[str, str]:
+    """Return what the run has to itself whose nuclei or classes a layer shows."""
+    return nuclei.metadata["result"], nuclei.metadata["started"]
 
 
 def results_of(image: Image) -> list[Path]:
@@ -269,7 +282,7 @@ def _renew_colors(layer: Labels, new: Labels) -> None:
         if others:
             layer.colormap = class_colors(types, hidden_types(layer))
         return
-    same_run = layer.metadata["started"] == new.metadata["started"]
+    same_run = run_of(layer) == run_of(new)
     selected = selected_nuclei(layer) if same_run else None
     colors = NucleusColormap.of(new.colormap.numbers, types, hidden_types(layer), selected)
     if others:
@@ -278,8 +291,10 @@ def _renew_colors(layer: Labels, new: Labels) -> None:
         layer.colormap.replace(colors)  # and draws it once, with its data
 
 
-def _numbers_of_types(table: pd.DataFrame, types: list[str]) -> np.ndarray:
+def _numbers_of_types(table: pd.DataFrame | Rows, types: list[str]) -> np.ndarray:
     """Return the number of the type of every label, 0 for background, as uint8."""
-    numbers = np.zeros(table["label"].max() + 1 if len(table) else 1, np.uint8)
-    numbers[table["label"]] = table["type"].map({name: i for i, name in enumerate(types, 1)})
+    labels = np.asarray(table["label"])
+    codes, names = pd.factorize(table["type"])
+    numbers = np.zeros(labels.max(initial=0) + 1, np.uint8)
+    numbers[labels] = np.array([types.index(name) + 1 for name in names], np.uint8)[codes]
     return numbers

@@ -32,7 +32,8 @@ from napari_nucleus.edits import operations
 from napari_nucleus.errors import UserError
 from napari_nucleus.slides.tiles import Box
 from napari_nucleus.widgets.shared.choices import ResultChoice, shrinkable
-from napari_nucleus.widgets.shared.layers import layers_of, result_of, select_nuclei
+from napari_nucleus.widgets.shared.large_nuclei import table_of
+from napari_nucleus.widgets.shared.layers import layers_of, result_of, run_of, select_nuclei
 from napari_nucleus.widgets.shared.result_edit import edit_result
 from napari_nucleus.widgets.shared.save_csv import choose_csv
 from napari_nucleus.widgets.shared.shown_results import shown_results
@@ -63,7 +64,7 @@ class NucleiTable(QWidget):
         super().__init__()
         self._viewer = viewer
         self._selected = np.zeros(0, np.int64)
-        self._started = ""  # when the run was made that is shown
+        self._run = ("", "")  # that is shown
         self._selecting = False
         self.model = NucleiModel()
         self.results = ResultChoice(viewer.layers)
@@ -137,17 +138,15 @@ class NucleiTable(QWidget):
         self.setEnabled(nuclei is not None)
         columns: Columns = {"label": np.zeros(0, np.int64), "type": np.zeros(0, object)}
         types: dict[str, str] = {}
-        started = ""
-        if nuclei is not None and (folder := result_of(nuclei)) is not None:
-            types = nuclei.metadata["types"]
-            started = nuclei.metadata["started"]
-            if (editor := shown_results.editors.get(folder)) is not None:
-                columns = editor.session.canvas.table.columns
-            else:
-                features = nuclei.features.drop(columns="index")
-                columns = {name: features[name].to_numpy() for name in features}
-        if started != self._started:
-            self._started = started
+        run = ("", "")
+        if nuclei is not None:
+            run = run_of(nuclei)
+            try:
+                types, columns = nuclei.metadata["types"], table_of(nuclei).columns
+            except UserError as error:
+                show_error(str(error))
+        if run != self._run:
+            self._run = run
             self._selected = self._selected[:0]
         self._selected = self._selected[np.isin(self._selected, columns["label"])]
         self._offer_types(types)
@@ -209,10 +208,11 @@ class NucleiTable(QWidget):
             return
         model = self.view.selectionModel()
         assert model is not None
-        labels = self.model.labels
+        chosen = np.zeros(self.model.rowCount(), bool)
         ranges: Any = model.selection()  # a sequence, which its stubs do not say
-        parts = [labels[part.top() : part.bottom() + 1] for part in ranges]
-        self._selected = np.unique(np.concatenate(parts)) if parts else labels[:0]
+        for part in ranges:
+            chosen[part.top() : part.bottom() + 1] = True
+        self._selected = np.sort(self.model.labels[chosen])
         self._mark()
         self._look()
 
@@ -328,8 +328,11 @@ class NucleiTable(QWidget):
         self.view.setSortingEnabled(True)
         self.view.sortByColumn(0, Qt.SortOrder.AscendingOrder)
         self.view.setWordWrap(False)
-        rows = self.view.verticalHeader()
+        columns, rows = self.view.horizontalHeader(), self.view.verticalHeader()
+        assert columns is not None
         assert rows is not None
+        # To draw the header, Qt would ask all rows of a selection whether they are selected.
+        columns.setSelectionModel(QItemSelectionModel(self.model, columns))
         rows.hide()
         rows.setDefaultSectionSize(22)
         for choice in (self.results, self.type, self.set_class):

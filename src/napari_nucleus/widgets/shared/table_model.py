@@ -149,7 +149,7 @@ class NucleiModel(QAbstractTableModel):
         value = self._columns[name][self._rows[index.row()]]
         match role:
             case Qt.ItemDataRole.DisplayRole:
-                return _text(value)
+                return cell_text(value)
             case Qt.ItemDataRole.EditRole:
                 return value.item() if isinstance(value, np.generic) else value
             case Qt.ItemDataRole.DecorationRole if name == "type":
@@ -255,7 +255,8 @@ def _order(values: np.ndarray, descending: bool) -> np.ndarray:
     return np.argsort(-values if descending else values, kind="stable")
 
 
-def _text(value: Any) -> str:
+def cell_text(value: Any) -> str:
+    """Return a value of the table as it is shown; empty where it is missing or False."""
     match value:
         case bool() | np.bool_():
             return "yes" if value else ""
