@@ -62,6 +62,11 @@ def test_the_most_uncertain_come_first() -> None:
     assert set(queue["label"]) == set(table["label"])
 
 
+def test_so_many_as_are_asked_for() -> None:
+    table = nuclei()
+    pd.testing.assert_frame_equal(uncertain_nuclei(table, count=5), uncertain_nuclei(table)[:5])
+
+
 def test_what_was_seen_is_left_out() -> None:
     table = nuclei()
     table.loc[:9, "edited"] = True

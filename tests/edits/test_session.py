@@ -415,6 +415,8 @@ def test_others_see_the_corrected_result(session: EditSession, path: Path) -> No
             session.save()
         result = open_result(path)
         pd.testing.assert_frame_equal(result.table(), session.table())
+        some = ["label", "type", "solidity"]
+        pd.testing.assert_frame_equal(result.nuclei(some).to_pandas(), session.table()[some])
         pieces = pd.concat(result.tables(rows=7), ignore_index=True)
         pd.testing.assert_frame_equal(pieces, session.table())
         np.testing.assert_array_equal(result.read_labels(0, 0, WIDTH, HEIGHT), labels_of(session))

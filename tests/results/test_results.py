@@ -97,6 +97,23 @@ def test_tiles_of_any_alignment_make_one_result(path: Path) -> None:
     pd.testing.assert_frame_equal(pd.concat(pieces, ignore_index=True), result.table())
 
 
+def test_nuclei_by_column(path: Path) -> None:
+    """In the order of their labels, and names that thousands share are kept once."""
+    labels = grid(400, 300)
+    with writer(path, labels.shape) as new:
+        for y, part in ((192, labels[192:]), (0, labels[:192])):
+            new.write_labels(0, y, part)
+            new.append(nuclei(part, y=y))
+        result = new.finish(seconds={})
+    table = result.table().sort_values("label", ignore_index=True)
+    assert table["label"].tolist() != result.table()["label"].tolist()
+    found = result.nuclei()
+    for name, values in table.items():
+        np.testing.assert_array_equal(found.columns[str(name)], values)
+    assert len(set(map(id, found.columns["type"]))) == table["type"].nunique()
+    assert list(result.nuclei(["label", "type"]).columns) == ["label", "type"]
+
+
 def test_run(path: Path) -> None:
     labels = grid(100, 120)
     result = write(path, labels)

@@ -1,9 +1,11 @@
 """Result folders with regions that were reviewed."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import tifffile
 
@@ -12,6 +14,8 @@ from napari_nucleus.errors import UserError
 from napari_nucleus.measure import measure
 from napari_nucleus.nucleus_types import UNKNOWN
 from napari_nucleus.results import ResultWriter
+from napari_nucleus.results.journal import state
+from napari_nucleus.results.journal.state import read_nuclei
 from napari_nucleus.slides import open_slide, slide_from_arrays
 from tests.edits.folder import TYPES, squares
 
@@ -69,6 +73,22 @@ def test_reviewed_regions_are_samples(path: Path) -> None:
             assert sample.types.tolist() == [0, *given]
             assert sample.mpp == 0.5
     assert find_types([Source(path)]) == tuple(sorted(TYPES))
+
+
+def test_the_table_is_read_once_for_all_regions(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Sequence[str] | None] = []
+
+    def watch(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
+        read.append(columns)
+        return read_nuclei(folder, columns)
+
+    monkeypatch.setattr(state, "read_nuclei", watch)
+    review(path, FIRST, SECOND)
+    assert len(load_source(Source(path), tuple(TYPES))) == 2
+    assert set(read) == {("label", "type")}
+    assert len(read) <= 2  # once to count the types
 
 
 def test_types_given_since_the_table_was_saved_count(path: Path) -> None:

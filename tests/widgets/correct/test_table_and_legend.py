@@ -12,7 +12,7 @@ from napari.utils._test_utils import read_only_mouse_event
 from napari.utils.interactions import mouse_press_callbacks, mouse_release_callbacks
 from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QModelIndex, Qt
 from qtpy.QtGui import QColor
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QColorDialog, QComboBox, QFileDialog
@@ -29,6 +29,7 @@ from napari_nucleus.widgets.shared.layers import nuclei_layers, placement_of, re
 from napari_nucleus.widgets.shared.nuclei_table import NucleiTable, open_table
 from napari_nucleus.widgets.shared.nucleus_colors import selected_nuclei
 from napari_nucleus.widgets.shared.result_view import ResultView
+from napari_nucleus.widgets.shared.table_model import NucleiModel
 from tests.tissue import Decoder, tissue
 from tests.widgets.correct.hands import at_work, check_shown, session_of, undo
 
@@ -243,6 +244,7 @@ def test_a_new_run_takes_no_selection_over(
     label = click_row(table, 3)
     assert rows(table) == [label]
     again = segment(slide, tmp_path / "again.nucleus", Decoder(), region=(0, 0, 260, 100))
+    again.run["started"] = nuclei.metadata["started"]  # within the same second
     for name, new in zip(
         ("nuclei", "classes"), nuclei_layers(again, placement_of(nuclei)), strict=True
     ):
@@ -252,6 +254,29 @@ def test_a_new_run_takes_no_selection_over(
     assert len(selected_nuclei(nuclei)) == 0
     label = click_row(table, 2)
     check_selected(viewer, table, nuclei, label)
+
+
+def test_all_rows_are_selected_without_asking_each(
+    viewer: Viewer, nuclei: Labels, table: NucleiTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Qt asks the rows of a selection, in every column, to draw the header."""
+    asked: list[object] = []
+    flags = NucleiModel.flags
+
+    def watch(model: NucleiModel, index: QModelIndex) -> Qt.ItemFlag:
+        asked.append(index)
+        return flags(model, index)
+
+    monkeypatch.setattr(NucleiModel, "flags", watch)
+    count = 5000
+    columns = dict(table.model._columns)
+    columns = {name: np.resize(values, count) for name, values in columns.items()}
+    columns["label"] = np.arange(1, count + 1)
+    table.model.show_nuclei(columns, table.model.types)
+    table.view.selectAll()
+    table.grab()
+    assert table.selected.tolist() == columns["label"].tolist()
+    assert len(asked) < count
 
 
 def test_it_opens_from_correct_nuclei(

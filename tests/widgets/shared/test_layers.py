@@ -1,9 +1,11 @@
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from threading import Event
 
 import dask.array as da
 import numpy as np
+import pyarrow as pa
 import pytest
 from napari.viewer import Viewer
 from PIL import Image
@@ -13,6 +15,8 @@ from napari_nucleus.edits import operations
 from napari_nucleus.edits.session import EditSession
 from napari_nucleus.inference import segment
 from napari_nucleus.results import Result, open_result
+from napari_nucleus.results.journal import state
+from napari_nucleus.results.journal.state import read_nuclei
 from napari_nucleus.slides import open_slide, slide_from_arrays
 from napari_nucleus.widgets.shared import layers
 from napari_nucleus.widgets.shared.layer_slide import layer_slide
@@ -137,6 +141,53 @@ def test_features_hold_the_table(result: Result) -> None:
         y, x = np.argwhere(np.asarray(nuclei.data) == label)[0]
         assert told in nuclei.get_status((y, x))["value"]
         assert "nan" not in nuclei.get_status((y, x))["value"]
+
+
+def test_a_large_result_opens_without_its_measurements(
+    result: Result, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The status bar asks for them."""
+    path = result.path
+    table = result.table()
+    y, x = np.argwhere(result.read_labels(0, 0, *result.shape[::-1]) == 2)[0]
+    read: list[Sequence[str] | None] = []
+
+    def watch(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
+        read.append(columns)
+        return read_nuclei(folder, columns)
+
+    monkeypatch.setattr(state, "read_nuclei", watch)
+    monkeypatch.setattr(layers, "PAINTABLE", 0)
+    nuclei, _ = nuclei_layers(open_result(path), {})
+    assert read == [("label", "type")]
+    told = [nuclei.get_status((y, x))[name] for name in ("value", "coordinates")]
+    assert read[1:] == [None]
+    row = table.set_index("label").loc[2]
+    for text in told:
+        assert f"; type: {row['type']}, " in text
+        assert f"area_um2: {row['area_um2']:.5g}, " in text
+        assert "edited" not in text
+    for background in (None, (0, 0)):
+        assert "type" not in nuclei.get_status(background)["value"]
+    assert nuclei.as_layer_data_tuple()[2] == "labels"
+
+
+def test_the_status_bar_follows_corrections(
+    result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "copy.nucleus"
+    shutil.copytree(result.path, path)
+    monkeypatch.setattr(layers, "PAINTABLE", 0)
+    nuclei, _ = nuclei_layers(open_result(path), {})
+    y, x = np.argwhere(result.read_labels(0, 0, *result.shape[::-1]) == 2)[0]
+    before = result.table().set_index("label")["type"][2]
+    other = next(name for name in result.types if name != before)
+    assert f"type: {before}, " in nuclei.get_status((y, x))["value"]
+    with EditSession(path, slide_from_arrays([tissue(300, 600).coded()], 0.25)) as session:
+        session.apply(operations.reclassify, [2], other)
+        assert f"type: {other}, " in nuclei.get_status((y, x))["value"]
+    shutil.rmtree(path)
+    assert "type" not in nuclei.get_status((y, x))["value"]
 
 
 def test_classes_carry_the_names_of_their_numbers(result: Result) -> None:

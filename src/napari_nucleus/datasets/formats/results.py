@@ -58,8 +58,8 @@ def _read(
         unreviewed[rows, box.x0 - frame.x0 : box.x1 - frame.x0] = False
     labels = np.where(unreviewed, 0, result.read_labels(*rectangle))
     shown = np.unique(labels)
-    rows = nuclei.rows(shown[nuclei.known(shown)])
-    named = zip(rows["label"].tolist(), rows["type"].tolist(), strict=True)
+    known = nuclei.rows(shown[nuclei.known(shown)])
+    named = zip(known["label"].tolist(), known["type"].tolist(), strict=True)
     types = {label: name for label, name in named if name != UNTYPED}
     return AnnotatedImage(slide.read(*rectangle), labels, types, ignored=unreviewed, mpp=result.mpp)
 

@@ -4,6 +4,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from napari.layers import Labels
 
 from napari_nucleus.errors import UserError
@@ -79,7 +80,7 @@ class LargeNuclei(Labels):
     def _tell(self, label: int) -> str:
         """Return the columns of a nucleus in words; nothing of one that is gone."""
         try:
-            row = table_of(self).rows([label])
+            row = table_of(self).rows(np.array([label]))
         except (UserError, KeyError):
             return ""
         row.pop("label")
