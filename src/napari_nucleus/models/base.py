@@ -14,7 +14,7 @@ from napari_nucleus.measure import DEFAULT_MPP
 from napari_nucleus.models.batch import Batch
 from napari_nucleus.models.devices import half_precision, memory_format, with_cpu_fallback
 from napari_nucleus.models.feature_cache import FeatureCache
-from napari_nucleus.models.pooling import nucleus_features
+from napari_nucleus.models.pooling import nucleus_context
 from napari_nucleus.nucleus_types import UNTYPED
 from napari_nucleus.slides.tiles import STRIDE
 
@@ -216,10 +216,9 @@ class NucleusModel(nn.Module, ABC):
     def features(
         self, labels: NDArray[np.integer], maps: dict[str, np.ndarray]
     ) -> NDArray[np.float32]:
-        """Return the network's features of each nucleus of a window.
+        """Return the network's features of each nucleus of a window, on which classes are taught.
 
-        Classes are taught on them; of a model that classifies nuclei, they are also what
-        `classify` takes.
+        Of a model that classifies nuclei, they are also what `classify` takes.
 
         Parameters
         ----------
@@ -238,7 +237,7 @@ class NucleusModel(nn.Module, ABC):
         UserError
             If they are not finite.
         """
-        return nucleus_features(labels, maps["features"])
+        return nucleus_context(labels, maps["features"])
 
     def classify(
         self, centroids: NDArray[np.float64], features: NDArray[np.floating]

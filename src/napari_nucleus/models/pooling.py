@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,9 @@ from napari_nucleus.slides.tiles import map_stride
 
 FEATURE_STRIDE = 4
 """Pixels per cell of the maps of features: finer ones type nuclei no better, and take room."""
+
+SURROUNDINGS = 7
+"""Side in cells of the squares in which a nucleus's surroundings are averaged."""
 
 
 class Pooled(NamedTuple):
@@ -74,7 +78,7 @@ def pool_nuclei(features: Tensor, labels: Tensor) -> Pooled:
     return Pooled(visual, nuclei // many, nuclei % many)
 
 
-def nucleus_features(
+def nucleus_means(
     labels: NDArray[np.integer], features: NDArray[np.floating]
 ) -> NDArray[np.float32]:
     """Return the mean of a map of features over each nucleus of a window.
@@ -99,8 +103,50 @@ def nucleus_features(
     """
     with torch.inference_mode():
         pooled = pool_nuclei(torch.from_numpy(features)[None], torch.from_numpy(labels)[None])
+    return _halved(pooled.visual.numpy())
+
+
+def nucleus_context(
+    labels: NDArray[np.integer], features: NDArray[np.floating]
+) -> NDArray[np.float32]:
+    """Return what surrounds each nucleus of a window, and how varied it is itself.
+
+    On these, classes are taught with fewer examples than on means over the nucleus: see
+    ``docs/teaching.md``.
+
+    Parameters
+    ----------
+    labels : (H, W) ndarray of int
+        0 is background.
+    features : (C, h, w) ndarray of floating
+        As `pool_nuclei` takes them.
+
+    Returns
+    -------
+    (N, 2 C) ndarray of float32
+        Means over the squares of `SURROUNDINGS` cells around the nucleus's pixels, then standard
+        deviations over its pixels. One row per label, in ascending order, as `nucleus_means`.
+
+    Raises
+    ------
+    UserError
+        If features are not finite.
+    """
+    cells = features.astype(np.float32)
+    side = (SURROUNDINGS, SURROUNDINGS)
+    around = [cv2.blur(channel, side, borderType=cv2.BORDER_REPLICATE) for channel in cells]
+    stacked = torch.from_numpy(np.concatenate([around, cells, cells**2]))
+    with torch.inference_mode():
+        pooled = pool_nuclei(stacked[None], torch.from_numpy(labels)[None]).visual.numpy()
+    surroundings, mean, square = np.split(pooled, 3, axis=1)
+    spread = np.sqrt(np.maximum(square - mean**2, 0))
+    return _halved(np.concatenate([surroundings, spread], axis=1))
+
+
+def _halved(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Round features of nuclei to half precision, and refuse those that are not finite."""
     with np.errstate(over="ignore"):
-        kept = pooled.visual.numpy().astype(np.float16)
+        kept = values.astype(np.float16)
     finite = np.isfinite(kept).all(1)
     if not finite.all():
         raise UserError(

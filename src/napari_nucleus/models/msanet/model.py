@@ -51,6 +51,7 @@ from napari_nucleus.models.devices import with_cpu_fallback
 from napari_nucleus.models.msanet.clip import PATCH, choose_clip, patch_features
 from napari_nucleus.models.msanet.decoder import Decoder, Fusion, visual_features
 from napari_nucleus.models.msanet.graph import (
+    SHAPE_COLUMNS,
     GraphClassifier,
     SentenceBank,
     describe_nuclei,
@@ -69,7 +70,7 @@ from napari_nucleus.models.msanet.losses import (
 from napari_nucleus.models.msanet.ppa_vit import Encoder, PyramidViT, load_from_hub
 from napari_nucleus.models.msanet.sizes import SIZES
 from napari_nucleus.models.msanet.windows import answer_windows, see_windows
-from napari_nucleus.models.pooling import FEATURE_STRIDE, pool_nuclei
+from napari_nucleus.models.pooling import FEATURE_STRIDE, nucleus_context, pool_nuclei
 from napari_nucleus.models.registry import register_model
 
 Adaptation = Literal["distillation", "zero_shot", "linear_probe", "fine_tune"]
@@ -264,7 +265,9 @@ class MSANet(NucleusModel):
     def features(
         self, labels: NDArray[np.integer], maps: dict[str, np.ndarray]
     ) -> NDArray[np.float32]:
-        return describe_nuclei(labels, maps["features"])
+        cells = maps["features"]
+        nodes, context = describe_nuclei(labels, cells), nucleus_context(labels, cells)
+        return np.concatenate([nodes, context], axis=1)
 
     @with_cpu_fallback
     def classify(
@@ -272,9 +275,8 @@ class MSANet(NucleusModel):
     ) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
         names = np.array(self.types)
         if isinstance(self.tp, GraphClassifier):
-            probability = type_nuclei(
-                self.tp, self.bank, centroids, features, self.mpp, self.window
-            )
+            nodes = features[:, : self.tp.visual_norm.normalized_shape[0] + len(SHAPE_COLUMNS)]
+            probability = type_nuclei(self.tp, self.bank, centroids, nodes, self.mpp, self.window)
         else:
             visual = torch.from_numpy(np.asarray(features[:, : self.clip.width], np.float32))
             with torch.inference_mode():

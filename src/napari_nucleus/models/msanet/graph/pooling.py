@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_nucleus.models.msanet.graph.shapes import nucleus_shapes
-from napari_nucleus.models.pooling import nucleus_features
+from napari_nucleus.models.pooling import nucleus_means
 
 
 def describe_nuclei(labels: np.ndarray, features: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -22,8 +22,7 @@ def describe_nuclei(labels: np.ndarray, features: NDArray[np.floating]) -> NDArr
     Returns
     -------
     ndarray
-        (N, C + 3), mean features and `SHAPE_COLUMNS`, one row per label, in ascending order, with
-        the precision in which those of a slide are kept: so an image in memory is typed alike.
+        (N, C + 3), `nucleus_means` and `SHAPE_COLUMNS`, one row per label, in ascending order.
 
     Raises
     ------
@@ -31,7 +30,7 @@ def describe_nuclei(labels: np.ndarray, features: NDArray[np.floating]) -> NDArr
         If features are not finite.
     """
     shapes = nucleus_shapes(labels)[1].astype(np.float16).astype(np.float32)
-    return np.concatenate([nucleus_features(labels, features), shapes], axis=1)
+    return np.concatenate([nucleus_means(labels, features), shapes], axis=1)
 
 
 def paint_nuclei(values: Tensor, image: Tensor, label: Tensor, labels: Tensor) -> Tensor:
