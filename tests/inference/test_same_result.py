@@ -110,6 +110,27 @@ def test_region_is_the_same_part_of_the_whole(
     assert np.array_equal(labels_of(part), numbers[labels_of(whole)])
 
 
+def test_own_nuclei_of_a_tile_are_centred_in_it(slide: Slide, tmp_path: Path) -> None:
+    network, (x, y, width, height) = tiled(Decoder(), 96, 32), (150, 130, 260, 210)
+    steps = segment_steps(slide, tmp_path / "made.nucleus", network, region=(x, y, width, height))
+    counted = 0
+    while True:
+        try:
+            step = next(steps)
+        except StopIteration as end:
+            found = len(end.value.table())
+            break
+        if step.tile is not None and step.own is not None:
+            rows = step.tile.table.index[step.own]
+            centres = step.tile.table.loc[rows, ["centroid_y", "centroid_x"]].to_numpy()
+            assert (np.floor((centres + 0.5) / 96) == (step.tile.row, step.tile.column)).all()
+            assert (centres >= (y - 0.5, x - 0.5)).all()
+            assert (centres < (y + height - 0.5, x + width - 0.5)).all()
+            counted += len(centres)
+            assert step.nuclei == counted
+    assert counted == pytest.approx(found, abs=5)  # two tiles may disagree on some
+
+
 def test_stopped_run_goes_on(slide: Slide, whole: Result, tmp_path: Path) -> None:
     out = tmp_path / "made.nucleus"
     asked = []

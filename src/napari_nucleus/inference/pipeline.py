@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 
 from napari_nucleus.inference.areas import Area, area_to_segment
 from napari_nucleus.inference.assemble import Assembly
@@ -52,6 +54,8 @@ class Progress:
         Nuclei found so far.
     tile : TileNuclei or None
         What was done last; it may share nuclei with its neighbours.
+    own : (N,) ndarray of bool or None
+        Which of its nuclei are centred in the tile, and in what is asked for.
     joined : float
         Share of the last pass, which makes labels and table of the tiles.
     """
@@ -60,6 +64,7 @@ class Progress:
     total: int
     nuclei: int
     tile: TileNuclei | None = None
+    own: NDArray[np.bool_] | None = None
     joined: float = 0.0
 
 
@@ -184,6 +189,7 @@ def segment_steps(
             "model": network.sha256,
             "version": version("napari-nucleus"),
         },
+        len(tiles),
     )
 
     def load(place: Place) -> TileNuclei | None:
@@ -204,8 +210,9 @@ def segment_steps(
             if nuclei is None:
                 missing.append(tile)
                 continue
-            done, count = done + 1, count + _own(nuclei, grid)
-            yield Progress(done, len(tiles), count, nuclei)
+            done, own = done + 1, _own(nuclei, grid, area)
+            count += int(own.sum())
+            yield Progress(done, len(tiles), count, nuclei, own)
         queue = TileQueue(missing, grid, view)
         if scheduler is None:
             networks = on_every_gpu(network) if device is None else [network]
@@ -215,15 +222,16 @@ def segment_steps(
                 scheduler, queue, slide, grid, network, device, resolution, store, stages
             )
         for nuclei in finished:
-            done, count = done + 1, count + _own(nuclei, grid)
-            yield Progress(done, len(tiles), count, nuclei)
+            done, own = done + 1, _own(nuclei, grid, area)
+            count += int(own.sum())
+            yield Progress(done, len(tiles), count, nuclei, own)
         with stages("joining"):
             places = [(tile.row, tile.column) for tile in tiles]
             assembly = Assembly(places, load, slide, grid, resolution, area.names)
             for table in assembly.tables(network, writer.target.parent):
                 writer.append(table)
             for share in assembly.paint(writer):
-                yield Progress(done, len(tiles), assembly.count, None, share)
+                yield Progress(done, len(tiles), assembly.count, joined=share)
         seconds = {"total": time.perf_counter() - started, **stages.seconds}
         result = writer.finish(seconds={name: round(value, 2) for name, value in seconds.items()})
     store.remove()
@@ -278,11 +286,12 @@ def _is_wanted(tile: Tile, grid: Grid, area: Area, tissue: Tissue | None) -> boo
     return tissue is None or tissue.covers(*grid.on_slide(tile.core))
 
 
-def _own(nuclei: TileNuclei, grid: Grid) -> int:
-    """Return the number of nuclei centred in a tile's core."""
+def _own(nuclei: TileNuclei, grid: Grid, area: Area) -> NDArray[np.bool_]:
+    """Return which nuclei are centred in a tile's core, and in the area."""
     core = grid.tile(nuclei.row, nuclei.column).core
     x, y = nuclei.centres.T + 0.5
-    return int(np.sum((x >= core.x0) & (x < core.x1) & (y >= core.y0) & (y < core.y1)))
+    inside = (x >= core.x0) & (x < core.x1) & (y >= core.y0) & (y < core.y1)
+    return inside & ~pd.isna(area.names(nuclei.table))
 
 
 def _cells(box: Box, window: Box, stride: int) -> tuple[slice, slice]:

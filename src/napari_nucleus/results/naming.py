@@ -4,6 +4,7 @@ import filecmp
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
@@ -121,6 +122,36 @@ def choose_destination(
     raise AssertionError("numbers do not end")
 
 
+def finished_result(
+    folder: Path, slide: Slide, model: str, mpp: float | None, options: Mapping[str, Any]
+) -> Result | None:
+    """Return the result of the same segmentation, corrected or not; None if there is none.
+
+    Parameters
+    ----------
+    folder, slide, model, mpp, options : object
+        As `choose_destination` takes them.
+
+    Returns
+    -------
+    Result or None
+        That with the lowest number, as it is now.
+    """
+    wanted = _Wanted(slide, model, mpp, _plain(options))
+    name = portable_name(slide.name)
+    for n in count(1):
+        stem = name if n == 1 else f"{name}-{n}"
+        result = folder / f"{stem}.nucleus"
+        put_back(result)
+        if os.path.lexists(result):
+            with suppress(UserError):  # cannot be read
+                if not wanted.difference(earlier := open_result(result)):
+                    return earlier
+        elif not (os.path.lexists(folder / f"{stem}.csv") or unfinished_folder(result).exists()):
+            return None
+    raise AssertionError("numbers do not end")
+
+
 def run_title(run: Run) -> str:
     """Return a short title that tells runs of one image apart.
 
@@ -167,24 +198,24 @@ class _Wanted:
             earlier = open_result(path)
         except UserError:
             return f"{path.name} cannot be read"
-        if difference := self._difference(earlier):
+        if difference := self.difference(earlier):
             return f"{path.name} {difference}"
+        if is_corrected(path):
+            return f"{path.name} has corrections"
+        if is_locked(path):
+            return f"{path.name} is open for correction"
         if os.path.lexists(csv) and not _is_table_of(earlier, csv):
             return f"{csv.name} is not the table of {path.name}, or was changed"
         return ""
 
-    def _difference(self, earlier: Result) -> str:
-        """Return how a result differs from what the new one replaces."""
+    def difference(self, earlier: Result) -> str:
+        """Return how a result differs from the new one; empty if corrections alone may differ."""
         run = earlier.run
         chosen = {key: run["options"].get(key) for key in (*_OPTIONS, "outline")}
         if not self.slide.matches(run["source"]):
             return "is of another image"
         if not self._is_source_of(earlier):
             return "is of a copy of the image"
-        if is_corrected(earlier.path):
-            return "has corrections"
-        if is_locked(earlier.path):
-            return "is open for correction"
         if not self.model or run["model"]["sha256"] != self.model:
             return "is of another model"
         if run["source"]["mpp"] != self.mpp:

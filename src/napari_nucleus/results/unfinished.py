@@ -55,6 +55,24 @@ def other_settings(result: Path, settings: Mapping[str, Any]) -> str:
     return ", ".join(_SETTINGS[name] for name in wanted if stored.get(name) != wanted[name])
 
 
+def finished_tiles(result: Path) -> tuple[int, int]:
+    """Return how far an unfinished run came.
+
+    Parameters
+    ----------
+    result : Path
+        The result folder that it was to write.
+
+    Returns
+    -------
+    done, total : int
+        Tiles that are finished, and in all; 0 and 0 without one.
+    """
+    folder = unfinished_folder(result)
+    total = (_stored(folder) or {}).get("tiles", 0)
+    return sum(1 for _ in folder.glob("*.npz")) if total else 0, total
+
+
 class Unfinished:
     """A folder with a file for every finished tile, and the settings that they were made with.
 
@@ -72,6 +90,8 @@ class Unfinished:
     settings : mapping of str to Any
         All that the nuclei depend on: `sha256` of the image, `mpp`, `model` (SHA-256), `instances`,
         `region`, `regions`, `tissue` and `version`.
+    tiles : int
+        Tiles in all.
 
     Raises
     ------
@@ -79,9 +99,9 @@ class Unfinished:
         If there are tiles of other settings.
     """
 
-    def __init__(self, result: Path, settings: Mapping[str, Any]) -> None:
+    def __init__(self, result: Path, settings: Mapping[str, Any], tiles: int) -> None:
         self.folder = unfinished_folder(result)
-        self._settings = _plain(settings)
+        self._settings, self._tiles = _plain(settings), tiles
         if others := other_settings(result, settings):
             raise UserError(
                 f"{self.folder} is an unfinished segmentation with another {others}: take the same "
@@ -104,7 +124,7 @@ class Unfinished:
             If it cannot be written.
         """
         if _stored(self.folder) is None:
-            text = json.dumps(self._settings, indent=2)
+            text = json.dumps({"tiles": self._tiles, **self._settings}, indent=2)
             self._write("settings.json", text.encode())
         self._write(name, data)
 

@@ -1,0 +1,123 @@
+"""Many images, one after the other: what is finished stays, what fails costs only itself."""
+
+import time
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from napari_nucleus.inference.pipeline import Progress, segment_steps
+from napari_nucleus.models import NucleusModel
+from napari_nucleus.models.checkpoints import load_checkpoint
+from napari_nucleus.results import Result
+from napari_nucleus.results.export import write_csv
+from napari_nucleus.results.naming import choose_destination, default_folder, finished_result
+from napari_nucleus.slides import open_slide
+from napari_nucleus.weights.store import DEFAULT_MODEL
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of an image.
+
+    Attributes
+    ----------
+    image : Path
+        The image.
+    result : Result or None
+        Its result; None if it failed.
+    csv : Path or None
+        The table beside it.
+    was_finished : bool
+        Whether the result was there before.
+    reason : str
+        What a new result replaces, or why it has a number (`Destination`).
+    seconds : float
+        How long it took.
+    error : Exception or None
+        Why it failed.
+    """
+
+    image: Path
+    result: Result | None = None
+    csv: Path | None = None
+    was_finished: bool = False
+    reason: str = ""
+    seconds: float = 0.0
+    error: Exception | None = None
+
+
+def segment_many(
+    images: Iterable[str | Path],
+    out: str | Path | None = None,
+    model: str | Path | NucleusModel = DEFAULT_MODEL,
+    *,
+    mpp: float | None = None,
+    region: tuple[int, int, int, int] | None = None,
+    tissue: Literal["all"] | None = None,
+    device: str | None = None,
+    scheduler: str | None = None,
+) -> Generator[Path | Progress | Outcome, None, None]:
+    """Segment images one after the other, each into a result folder and a table.
+
+    An image that has a result of the same segmentation, corrected or not, is not segmented again,
+    and an unfinished one goes on (`segment_steps`): after closing the generator, or a crash, the
+    same call takes up where it was.
+
+    Parameters
+    ----------
+    images : iterable of str or Path
+        Their files.
+    out : str or Path or None
+        Folder for the results; None is that of each image (`default_folder`).
+    model : str or Path or NucleusModel
+        Name or file of a checkpoint, or a loaded model.
+    mpp, region, tissue, device, scheduler : object
+        As `segment_steps` takes them, the same for all images.
+
+    Yields
+    ------
+    Path
+        The image that is begun.
+    Progress
+        How far it is.
+    Outcome
+        What became of it.
+
+    Raises
+    ------
+    UserError
+        If the model cannot be used.
+    """
+    network = model if isinstance(model, NucleusModel) else load_checkpoint(model)
+    for image in map(Path, images):
+        started = time.perf_counter()
+        yield image
+        try:
+            slide = open_slide(image, mpp)
+            folder = default_folder(slide) if out is None else Path(out)
+            options = {"region": region, "tissue": tissue}
+            wanted = folder, slide, network.sha256, slide.require_mpp(), options
+            result = finished_result(*wanted)
+            was_finished = result is not None
+            if result is None:
+                place = choose_destination(*wanted)
+                csv, reason = place.csv, place.reason
+                result = yield from segment_steps(
+                    slide,
+                    place.result,
+                    network,
+                    region=region,
+                    tissue=tissue,
+                    device=device,
+                    scheduler=scheduler,
+                )
+            else:
+                csv, reason = result.path.with_suffix(".csv"), ""
+            if not (was_finished and csv.exists()):
+                write_csv(result, csv)
+        except Exception as error:  # also an unexpected one costs only this image
+            yield Outcome(image, error=error, seconds=time.perf_counter() - started)
+        else:
+            seconds = time.perf_counter() - started
+            yield Outcome(image, result, csv, was_finished, reason, seconds)
