@@ -26,6 +26,7 @@ from napari_nucleus.training.progress import Step
 from napari_nucleus.weights import sam as sam_weights
 from napari_nucleus.weights import store
 from napari_nucleus.weights.store import read_card
+from tests.made_slides import scanner_profile
 from tests.tissue import TYPES, Decoder, Tissue, tissue, write_dataset
 
 COMMANDS = ("segment", "export", "evaluate", "train", "retrain", "models")
@@ -176,10 +177,30 @@ def test_segment_a_folder_beside_its_images(
     assert entry["result"] == str(tmp_path / "Documents" / "napari-nucleus" / "one.nucleus")
 
 
+def test_segment_one_of_several_images(tmp_path: Path, weights: Path, made: Tissue) -> None:
+    """The result knows which, and in which colours: it finds them again."""
+    pixels = [np.ascontiguousarray(made.coded()[..., ::-1]), tissue(300, 300, 4).coded()]
+    profile = scanner_profile()
+    with tifffile.TiffWriter(tmp_path / "scan.ome.tif", ome=True) as tif:
+        for name, one in zip(("biopsy", "margin"), pixels, strict=True):
+            tif.write(one, photometric="rgb", metadata={"Name": name}, iccprofile=profile)
+    given = ("--model", weights, "--mpp", 0.25, "--scene", "biopsy", "--srgb")
+    (entry,) = answer("segment", tmp_path / "scan.ome.tif", *given)["results"]
+    assert entry["result"] == str(tmp_path / "scan biopsy.nucleus")
+    assert entry["counts"]["nuclei"] == len(made.types)
+    result = open_result(entry["result"])
+    slide = result.open_image()
+    assert (slide.shape, slide.srgb) == (made.labels.shape, True)
+    told = run("segment", tmp_path / "scan.ome.tif", *given[:4]).stderr
+    assert told.startswith("scan has 0 biopsy, 1 margin: margin is taken, --scene takes another.")
+    line = refusal("segment", tmp_path / "scan.ome.tif", *given[:4], "--scene", "liver")
+    assert "no scene liver: choose one of 0 biopsy, 1 margin (--scene)" in line
+
+
 def test_segment_without_an_image(tmp_path: Path, weights: Path) -> None:
     (tmp_path / "empty").mkdir()
     given = ("--model", weights, "--mpp", 0.25)
-    assert "empty does not contain an image: give PNG" in refusal(
+    assert "empty does not contain an image: give TIFF" in refusal(
         "segment", tmp_path / "empty", *given
     )
     assert "*.svs does not exist" in refusal("segment", tmp_path / "*.svs", *given)

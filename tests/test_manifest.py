@@ -1,11 +1,14 @@
 """The plugin's manifest and the public names that others rely on."""
 
+import re
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 from npe2 import PluginManifest
+
+from napari_nucleus.slides.formats import SUFFIXES
 
 
 @pytest.fixture
@@ -44,6 +47,20 @@ def test_every_command_is_in_the_package() -> None:
 def test_public_functions_keep_their_paths(name: str) -> None:
     module, _, function = name.partition(":")
     assert getattr(import_module(module), function).__name__ == function
+
+
+def test_formats_are_the_same_everywhere() -> None:
+    """In napari's readers, on the command line and in the docs."""
+    root = Path(__file__).parents[1]
+    readers = PluginManifest.from_file(root / "napari.yaml").contributions.readers or []
+    patterns = {
+        pattern for one in readers for pattern in one.filename_patterns if "nucleus" not in pattern
+    }
+    by_napari = {".png", ".jpg", ".jpeg"}
+    assert patterns == {f"*{suffix}" for suffix in set(SUFFIXES) - by_napari}
+    lines = (root / "docs" / "formats.md").read_text(encoding="utf-8").splitlines()
+    rows = [line.split("|")[2] for line in lines if line.startswith("| ")]
+    assert {suffix for row in rows for suffix in re.findall(r"`(\.\w+)`", row)} == set(SUFFIXES)
 
 
 def test_every_command_is_offered_and_every_offer_is_a_command(

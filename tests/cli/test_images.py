@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from napari_nucleus.cli.images import find_images
+from tests.made_slides import halved, smooth, write_dicom, write_ome_zarr
 
 IMAGES = ("a.png", "b.JPG", "c.ome.tif", "d[1].svs", "e.ndpi")
 OTHERS = (".hidden.png", "._a.png", "a.csv", "notes.txt", "run.json")
@@ -70,6 +71,20 @@ def test_folder_without_images(folder: Path) -> None:
     (folder / "empty").mkdir()
     assert named(folder / "empty", folder / "deeper") == (["f.tiff"], [], ["empty"])
     assert named(folder / "a.nucleus") == ([], ["a.nucleus"], [])
+
+
+def test_folders_that_are_slides(folder: Path) -> None:
+    """OME-Zarr and DICOM; a file that is a coarser level of a slide is no image of its own."""
+    levels = [smooth(128, 128), halved(smooth(128, 128))]
+    write_ome_zarr(folder / "g.zarr", levels)
+    (folder / "h").mkdir()
+    files = write_dicom(folder / "h", levels, 0.25, "h")
+    assert named(folder / "g.zarr") == (["g.zarr"], [], [])
+    assert named(folder / "h") == (["h"], [], [])
+    assert named(folder)[0] == [*IMAGES, "g.zarr", "h"]
+    write_dicom(folder / "h", levels, 0.25, "k")
+    assert named(folder / "h") == (["h-0.dcm", "k-0.dcm"], [], [])
+    assert named(*files) == (["h-0.dcm", "h-1.dcm"], [], [])  # as the user names them
 
 
 def test_home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,9 +9,12 @@ from PIL import Image
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 
+from napari_nucleus.slides import open_slide as open_slide_file
 from napari_nucleus.widgets import open_slide
-from napari_nucleus.widgets.open_slide import OpenSlideWidget, Preview, preview
+from napari_nucleus.widgets.open_slide import Choice, OpenSlideWidget, Preview, preview
+from napari_nucleus.widgets.shared.layer_slide import layer_slide
 from napari_nucleus.widgets.shared.recent import recent_slides, remember
+from tests.made_slides import scanner_profile, smooth, write_scn
 
 Told = Callable[[], list[str]]
 PIXELS = np.random.default_rng(0).integers((0, 50, 90), (99, 150, 255), (400, 600, 3), np.uint8)
@@ -91,14 +94,14 @@ def test_the_file_chosen_last_is_shown(
     let_go, arrived = Event(), list[str]()
     arrive = OpenSlideWidget._on_preview
 
-    def read(path: Path) -> Preview:
-        if path.name == "first.png":
+    def read(choice: Choice) -> Preview:
+        if choice.path.name == "first.png":
             let_go.wait()
-        return preview(path)
+        return preview(choice)
 
     def note(widget: OpenSlideWidget, found: Preview) -> None:
         arrive(widget, found)
-        arrived.append(found.path.name)
+        arrived.append(found.choice.path.name)
 
     monkeypatch.setattr(open_slide, "preview", read)
     monkeypatch.setattr(OpenSlideWidget, "_on_preview", note)
@@ -134,3 +137,43 @@ def test_recent_slides_are_few_and_exist(tmp_path: Path, home: Path) -> None:
     assert tmp_path / "7.svs" not in recent_slides()
     (home / "state" / "recent.json").write_text("[")
     assert recent_slides() == []
+
+
+def test_one_of_several_images_is_chosen(
+    opener: OpenSlideWidget, viewer: Viewer, tmp_path: Path, qtbot: QtBot
+) -> None:
+    """It is segmented as what it is, and a file of one image offers no choice."""
+    look_at(opener, write(tmp_path / "colon.png"), qtbot)
+    assert not opener.scene.isVisibleTo(opener)
+    assert not opener.srgb.isVisibleTo(opener)
+    images = [smooth(512, 600, 1), smooth(300, 400, 2)]
+    look_at(opener, write_scn(tmp_path / "slide.scn", images, 0.5), qtbot)
+    assert opener.scene.isVisibleTo(opener)
+    assert opener.scene.currentText() == "whole slide"
+    opener.scene.setCurrentIndex(2)
+    opener.scene.activated.emit(2)
+    qtbot.waitUntil(opener.open_button.isEnabled, timeout=20_000)
+    assert opener.scene.currentText() == "region 2"
+    assert opener.size_label.text().startswith("400 × 300 px")
+    opener.open_button.click()
+    (layer,) = viewer.layers
+    assert layer.name == "slide region 2"
+    slide = layer_slide(layer, 0.5)
+    assert slide.path == tmp_path / "slide.scn"
+    assert slide.source() == open_slide_file(slide.path, scene="region 2").source()
+
+
+def test_colours_are_converted_on_request(
+    opener: OpenSlideWidget, viewer: Viewer, tmp_path: Path, qtbot: QtBot
+) -> None:
+    Image.fromarray(PIXELS).save(tmp_path / "a.png", icc_profile=scanner_profile())
+    look_at(opener, tmp_path / "a.png", qtbot)
+    assert opener.srgb.isVisibleTo(opener)
+    assert not opener.srgb.isChecked()
+    opener.srgb.click()
+    qtbot.waitUntil(opener.open_button.isEnabled, timeout=20_000)
+    assert opener.srgb.isChecked()
+    opener.open_button.click()
+    (layer,) = viewer.layers
+    assert np.abs(layer.data.astype(int) - PIXELS[..., ::-1]).max() <= 2  # as the profile has it
+    assert layer_slide(layer, 0.5).srgb

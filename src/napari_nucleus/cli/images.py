@@ -6,7 +6,8 @@ from glob import glob, has_magic
 from pathlib import Path
 from typing import NamedTuple
 
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".svs", ".ndpi")
+from napari_nucleus.slides import is_slide_folder, slides_in
+from napari_nucleus.slides.formats import SUFFIXES
 
 
 class Found(NamedTuple):
@@ -33,8 +34,9 @@ def find_images(named: Iterable[Path]) -> Found:
     Parameters
     ----------
     named : iterable of Path
-        Files, folders (those in them are not searched) and patterns such as ``slides/*.svs``, which
-        the shell has not expanded. A single file is taken whatever its name is.
+        Files, folders (those in them are not searched, unless they are slides) and patterns such
+        as ``slides/*.svs``, which the shell has not expanded. A single file is taken whatever its
+        name is.
 
     Returns
     -------
@@ -42,14 +44,14 @@ def find_images(named: Iterable[Path]) -> Found:
         Images in the order in which they are named, and by name in a folder.
     """
     paths = [path for name in named for path in _expanded(name)]
-    if len(paths) == 1 and not os.path.isdir(paths[0]):
+    if len(paths) == 1 and not _is_folder(paths[0]):
         return Found(paths, [], [])
     images: dict[str, Path] = {}
     skipped: dict[str, Path] = {}
     empty = []
     for path in paths:
-        is_folder = os.path.isdir(path) and path.suffix != ".nucleus"
-        files = sorted(file for file in path.iterdir() if file.is_file()) if is_folder else [path]
+        is_folder = _is_folder(path) and path.suffix != ".nucleus"
+        files = slides_in(path) if is_folder else [path]
         taken = [file for file in files if _is_image(file)]
         if is_folder and not taken:
             empty.append(path)
@@ -67,7 +69,14 @@ def _expanded(name: Path) -> Iterator[Path]:
         yield Path(pattern)
 
 
+def _is_folder(path: Path) -> bool:
+    """Tell whether a path is a folder, and not itself a slide."""
+    return os.path.isdir(path) and not is_slide_folder(path)
+
+
 def _is_image(path: Path) -> bool:
-    if path.name.startswith(".") or os.path.isdir(path):
+    if path.name.startswith("."):
         return False
-    return path.suffix.lower() in _SUFFIXES or not os.path.lexists(path)
+    if os.path.isdir(path):
+        return is_slide_folder(path)
+    return path.suffix.lower() in SUFFIXES or not os.path.lexists(path)

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from napari_nucleus.models import NucleusModel
     from napari_nucleus.results import Result
     from napari_nucleus.results.naming import Destination
+    from napari_nucleus.slides import Slide
 
-_READ = "give PNG, JPEG, TIFF, OME-TIFF, SVS or NDPI files, or a folder of them"
+_READ = "give TIFF, SVS, NDPI, MRXS, DICOM, OME-Zarr or other slides, or a folder of them"
 
 _NAMED = 5
 """Skipped files that a message names."""
@@ -38,8 +39,8 @@ def segment(
         list[Path],
         typer.Argument(
             metavar="IMAGE",
-            help="PNG, JPEG, TIFF, OME-TIFF, SVS or NDPI files, folders of them, or patterns such "
-            "as 'slides/*.svs'.",
+            help="TIFF, SVS, NDPI, MRXS, DICOM, OME-Zarr, PNG and more (docs/formats.md), folders "
+            "of them, or patterns such as 'slides/*.svs'.",
             show_default=False,
         ),
     ],
@@ -63,6 +64,20 @@ def segment(
         float | None,
         typer.Option(metavar="µM", help="µm per pixel, if the file has none or a wrong one."),
     ] = None,
+    scene: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|NUMBER",
+            help="Which of several images in a file, from 0; by default the largest.",
+        ),
+    ] = None,
+    srgb: Annotated[
+        bool,
+        typer.Option(
+            "--srgb",
+            help="Convert colours to sRGB by the file's ICC profile; models are trained without.",
+        ),
+    ] = False,
     device: Device = None,
     json: Json = False,
 ) -> None:
@@ -74,6 +89,7 @@ def segment(
     says which failed and why, and the exit status is 1.
     """
     from napari_nucleus.models.checkpoints import load_checkpoint
+    from napari_nucleus.slides import open_slide
 
     if mpp is not None:
         check_mpp(mpp)
@@ -94,7 +110,10 @@ def segment(
     for image in found.images:
         try:
             started = time.perf_counter()
-            result, place = _segment_one(image, out, network, mpp, region, device)
+            slide = open_slide(image, mpp, scene, srgb)
+            if len(slide.scenes.names) > 1 and scene is None:
+                _tell_scenes(slide)
+            result, place = _segment_one(slide, out, network, mpp, region, device)
         except KeyboardInterrupt:
             counted = f"{len(done)} of {len(found.images)} images are segmented"
             raise Stopped(f"{counted} and kept, nothing of {image.name} is.") from None
@@ -130,6 +149,13 @@ def _tell_skipped(skipped: list[Path]) -> None:
     err.print(f"Skipped, hidden or not an image: {names}{more}.", soft_wrap=True)
 
 
+def _tell_scenes(slide: "Slide") -> None:
+    names = slide.scenes.names
+    listed = ", ".join(f"{number} {name}" for number, name in enumerate(names))
+    taken = f"{names[slide.scenes.chosen]} is taken, --scene takes another"
+    err.print(f"{slide.name} has {listed}: {taken}.", soft_wrap=True)
+
+
 def _show_failed(failed: list[dict[str, Any]]) -> None:
     table = Table("failed", "why")
     for entry in failed:
@@ -138,7 +164,7 @@ def _show_failed(failed: list[dict[str, Any]]) -> None:
 
 
 def _segment_one(
-    image: Path,
+    slide: "Slide",
     out: Path | None,
     network: "NucleusModel",
     mpp: float | None,
@@ -148,15 +174,13 @@ def _segment_one(
     from napari_nucleus.inference import segment_steps
     from napari_nucleus.results.export import write_csv
     from napari_nucleus.results.naming import choose_destination, default_folder
-    from napari_nucleus.slides import open_slide
 
-    slide = open_slide(image, mpp)
     folder = default_folder(slide) if out is None else out
     place = choose_destination(
         folder, slide, network.sha256, mpp or slide.require_mpp(), {"region": region}
     )
     steps = segment_steps(slide, place.result, network, mpp=mpp, region=region, device=device)
-    with progress(image.name) as update:
+    with progress(slide.name) as update:
         result = run_to_end(
             steps, lambda step: update(step.done, step.total, f"{step.nuclei:,} nuclei")
         )

@@ -182,7 +182,7 @@ class Result:
         folder = self.path.parent.resolve()
         name = re.split(r"[\\/]", path)[-1]  # that of a path of Windows, too
         places = [Path(path), folder / (source.get("relative") or name), folder / name]
-        return list(dict.fromkeys(place for place in places if os.path.isfile(place)))
+        return list(dict.fromkeys(place for place in places if os.path.exists(place)))
 
     def open_image(self, path: str | PathLike[str] | None = None) -> Slide:
         """Open the image that was segmented; its hash is checked.
@@ -225,8 +225,29 @@ class Result:
             "image",
         )
 
+    def read_image(self, path: str | PathLike[str]) -> Slide:
+        """Open a file as the image of the result was opened; it may be another image.
+
+        Parameters
+        ----------
+        path : str or path
+            The file.
+
+        Returns
+        -------
+        Slide
+            At the result's µm/px, of its scene, with its colours.
+
+        Raises
+        ------
+        UserError
+            If it cannot be opened.
+        """
+        source = self.run["source"]
+        return open_slide(Path(path), self.mpp, source.get("scene"), source.get("srgb", False))
+
     def _open_image(self, path: Path) -> Slide:
-        slide = open_slide(path, mpp=self.mpp)
+        slide = self.read_image(path)
         if slide.shape == self.shape:
             of_file = self.run["source"]["path"] is not None
             hashed = slide if of_file else slide_from_arrays(slide.levels[:1])

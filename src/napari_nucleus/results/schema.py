@@ -17,12 +17,16 @@ ROW_GROUP = 50_000
 class SourceInfo(TypedDict):
     """The image: path (None for a layer without a file), hash, size in level-0 px, µm/px.
 
-    `relative` is its path seen from the folder that the result is in, None on another drive.
+    `relative` is its path seen from the folder that the result is in, None on another drive. The
+    hash is `Slide.digest`. `scene` is the image in a file of several, `srgb` tells whether its
+    colours were converted.
     """
 
     path: str | None
     relative: NotRequired[str | None]
     sha256: str
+    scene: NotRequired[str]
+    srgb: NotRequired[bool]
     width: int
     height: int
     mpp: float | None

@@ -181,10 +181,11 @@ def is_result_only(folder: Path) -> bool:
 
 def _is_same(source: Mapping[str, Any], earlier: Mapping[str, Any]) -> bool:
     """Tell whether two results are of one image."""
-    if source["sha256"].startswith(SAMPLED) and not earlier["sha256"].startswith(SAMPLED):
-        # Earlier versions stored the SHA-256 of all of a large file.
-        path = source["path"]
-        return bool(path) and file_digest(Path(path), whole=True) == earlier["sha256"]
+    digest, _, variant = source["sha256"].partition("#")
+    if digest.startswith(SAMPLED) and not earlier["sha256"].startswith(SAMPLED):
+        # Earlier versions stored the SHA-256 of all of a large file, of its only image.
+        whole = source["path"] and file_digest(Path(source["path"]), whole=True)
+        return not variant and whole == earlier["sha256"]
     return source["sha256"] == earlier["sha256"]
 
 

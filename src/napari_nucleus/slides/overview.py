@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from itertools import product
 from threading import Lock
 from typing import Any
@@ -13,6 +14,8 @@ import dask.array as da
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from napari_nucleus.slides.pixels import read_when_needed
 
 SMALL = 1024
 """Longest side of the coarsest level, so that a view of the whole slide is small; also the side of
@@ -69,13 +72,7 @@ class Overview:
         self._allocating = Lock()
         self._arrays: list[NDArray[np.uint8]] = []
         self.levels = tuple(
-            da.from_array(
-                _Making(self, level, shape),
-                chunks=(SMALL, SMALL, 3),
-                name=False,
-                asarray=True,
-                meta=np.empty((0, 0, 0), np.uint8),
-            )
+            read_when_needed(partial(self._read, level), shape, (SMALL, SMALL))
             for level, shape in enumerate(self._shapes)
         )
         self.shown = tuple(Shown(self, level, whole) for level, whole in enumerate(self.levels))
@@ -104,26 +101,6 @@ class Overview:
                 list(pool.map(self._try, missing[start : start + workers]))
                 yield min((start + workers) / len(missing), 1)
 
-    def make(self, rows: range, columns: range) -> None:
-        """Make what is missing of a rectangle.
-
-        Parameters
-        ----------
-        rows, columns : range
-            In pixels of the image.
-
-        Raises
-        ------
-        OSError, RuntimeError, ValueError
-            If the image cannot be decoded.
-        """
-        tops, lefts = (
-            cuts[axis.start // cuts.step : -(-axis.stop // cuts.step)]
-            for axis, cuts in zip((rows, columns), self._cuts, strict=True)
-        )
-        for part in product(tops, lefts):
-            self._make(part)
-
     def array(self, level: int) -> NDArray[np.uint8]:
         """Return a level as it is now.
 
@@ -141,6 +118,17 @@ class Overview:
             if not self._arrays:
                 self._arrays = [np.zeros(shape, np.uint8) for shape in self._shapes]
         return self._arrays[level]
+
+    def _read(self, level: int, rows: range, columns: range) -> NDArray[np.uint8]:
+        """Return a part of a level, made where it is missing."""
+        scale = self.factor << level
+        tops, lefts = (
+            cuts[scale * axis.start // cuts.step : -(-scale * axis.stop // cuts.step)]
+            for axis, cuts in zip((rows, columns), self._cuts, strict=True)
+        )
+        for part in product(tops, lefts):
+            self._make(part)
+        return self.array(level)[rows.start : rows.stop, columns.start : columns.stop]
 
     def _try(self, part: tuple[int, int]) -> None:
         with suppress(OSError, RuntimeError, ValueError):
@@ -198,25 +186,6 @@ class Shown:
 
     def __array__(self, *args: Any, **kwargs: Any) -> NDArray[np.uint8]:
         return np.array(self._overview.array(self._level), *args, **kwargs)
-
-
-class _Making:
-    """A level of which dask reads what is made then."""
-
-    def __init__(self, overview: Overview, level: int, shape: tuple[int, int, int]) -> None:
-        self._overview, self._level = overview, level
-        self._scale = overview.factor * 2**level
-        self.shape, self.dtype, self.ndim = shape, np.dtype(np.uint8), 3
-
-    def __getitem__(self, index: tuple[int | slice, ...]) -> NDArray[np.uint8]:
-        axes = (
-            range(length)[one if isinstance(one, slice) else slice(one, one + 1)]
-            for one, length in zip(index[:2], self.shape, strict=False)
-        )
-        self._overview.make(
-            *(range(axis.start * self._scale, axis.stop * self._scale) for axis in axes)
-        )
-        return self._overview.array(self._level)[index]
 
 
 def _reduced(shape: tuple[int, ...], factor: int) -> tuple[int, int, int]:

@@ -169,7 +169,7 @@ def _from_ome(tif: TiffFile, page: TiffPage) -> Iterator[PixelSize]:
         if (pixels.get("SizeX"), pixels.get("SizeY")) == size:
             yield PixelSize(
                 *(
-                    _micrometres(pixels.get(f"PhysicalSize{axis}Unit", "um"))
+                    micrometres(pixels.get(f"PhysicalSize{axis}Unit", "um"))
                     * _number(pixels.get(f"PhysicalSize{axis}", ""))
                     for axis in "XY"
                 )
@@ -211,7 +211,7 @@ def _from_resolution(tif: TiffFile, page: TiffPage) -> Iterator[PixelSize]:
         unit = str(tif.imagej_metadata.get("unit", unit))
     x, y = page.get_resolution()
     if x > 0 and y > 0:
-        yield PixelSize(_micrometres(unit) / x, _micrometres(unit) / y)
+        yield PixelSize(micrometres(unit) / x, micrometres(unit) / y)
 
 
 def _number(text: str) -> float:
@@ -219,8 +219,24 @@ def _number(text: str) -> float:
     return float(text.strip().replace(",", ".") or "nan")
 
 
-def _micrometres(unit: str) -> float:
-    """Return the micrometres of a unit of length; NaN for an unknown one."""
+def micrometres(unit: str) -> float:
+    """Return the micrometres of a unit of length.
+
+    Parameters
+    ----------
+    unit : str
+        Name or abbreviation, as programs write it.
+
+    Returns
+    -------
+    float
+        NaN for an unknown one.
+
+    Examples
+    --------
+    >>> micrometres("nanometer"), micrometres("mm")
+    (0.001, 1000.0)
+    """
     name = unicodedata.normalize("NFKC", unit).strip().casefold()
     if name in _ABBREVIATIONS:
         return _ABBREVIATIONS[name]

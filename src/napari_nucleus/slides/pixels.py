@@ -1,5 +1,6 @@
 """Conversion of pixels to 8-bit RGB; formats that cannot be converted are refused by name."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -45,6 +46,60 @@ def read_in_place(array: NDArray[Any], chunks: tuple[int, ...]) -> da.Array:
     """
     meta = np.empty((0,) * array.ndim, array.dtype)
     return da.from_array(_InPlace(array), chunks=chunks, name=False, asarray=True, meta=meta)
+
+
+class _WhenNeeded:
+    """An image of which a function reads what dask asks for."""
+
+    def __init__(
+        self, read: Callable[[range, range], NDArray[Any]], shape: tuple[int, ...], dtype: np.dtype
+    ) -> None:
+        self._read, self.shape, self.dtype, self.ndim = read, shape, dtype, len(shape)
+
+    def __getitem__(self, index: tuple[int | slice, ...]) -> NDArray[Any]:
+        rows, columns = (
+            range(length)[one if isinstance(one, slice) else slice(one, one + 1)]
+            for one, length in zip(index[:2], self.shape, strict=False)
+        )
+        pixels = self._read(range(rows.start, rows.stop), range(columns.start, columns.stop))
+        steps = (
+            slice(None, None, axis.step) if isinstance(one, slice) else 0
+            for one, axis in zip(index, (rows, columns), strict=False)
+        )
+        return pixels[(*steps, *index[2:])]
+
+
+def read_when_needed(
+    read: Callable[[range, range], NDArray[Any]],
+    shape: tuple[int, ...],
+    chunks: tuple[int, int],
+    dtype: np.dtype | type = np.uint8,
+) -> da.Array:
+    """Return a dask array of which a function reads the parts that are computed.
+
+    Parameters
+    ----------
+    read : callable
+        Gets rows and columns, and returns their pixels; called by several threads at a time.
+    shape : tuple of int
+        (H, W) or (H, W, C).
+    chunks : tuple of 2 int
+        Height and width of a chunk, which has all channels.
+    dtype : np.dtype or type
+        That of the pixels.
+
+    Returns
+    -------
+    dask.array.Array
+        Of that shape and dtype.
+    """
+    return da.from_array(
+        _WhenNeeded(read, shape, np.dtype(dtype)),
+        chunks=(*chunks, *shape[2:]),
+        name=False,
+        asarray=True,  # and fancy indexing, without which dask reads whole chunks
+        meta=np.empty((0,) * len(shape), dtype),
+    )
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,14 +17,9 @@ from napari_nucleus.errors import UserError
 from napari_nucleus.measure.stain import WHITE
 from napari_nucleus.slides.digest import SAMPLED, file_digest, sampled_digest
 from napari_nucleus.slides.overview import SMALL, Overview
-from napari_nucleus.slides.pictures import read_picture
 from napari_nucleus.slides.pixel_size import PixelSize, check_mpp
 from napari_nucleus.slides.pyramid import array_as_rgb, as_dask, with_coarser
-from napari_nucleus.slides.tiff import read_tiff
-
-_TIFF = b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"
-_PNG = b"\x89PNG\r\n\x1a\n"
-_JPEG = b"\xff\xd8\xff"
+from napari_nucleus.slides.stored import Scenes
 
 # Bytes up to which all pixels of an image without a file count for its digest; of a larger one,
 # this many squares in a row and in a column, and their side.
@@ -42,7 +37,7 @@ class Slide:
     name : str
         File name without suffix, or the name of the layer.
     path : Path or None
-        File that it is read from, None for arrays.
+        File or folder that it is read from, None for arrays.
     mpp : float or None
         µm per level-0 pixel, None if unknown.
     levels : tuple of (H, W, 3) dask.array.Array of uint8
@@ -53,6 +48,14 @@ class Slide:
         Red, green and blue of light that passes no tissue, as far as the file tells.
     overview : Overview or None
         What the coarsest levels are of if the file has none so small.
+    scenes : Scenes
+        Which image of the file it is.
+    profile : bytes or None
+        ICC profile of the colours in the file.
+    srgb : bool
+        Whether the colours were converted to sRGB by it.
+    fingerprint : callable or None
+        Returns what identifies an image that lies in several files.
 
     Raises
     ------
@@ -67,6 +70,10 @@ class Slide:
     size: PixelSize | None = None
     white: tuple[int, int, int] = WHITE
     overview: Overview | None = field(default=None, repr=False)
+    scenes: Scenes = field(default_factory=Scenes)
+    profile: bytes | None = field(default=None, repr=False)
+    srgb: bool = False
+    fingerprint: Callable[[], str] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.mpp is not None:
@@ -218,17 +225,33 @@ class Slide:
         Returns
         -------
         str
-            SHA-256 of the file, or of size and pixels without a file, hexadecimal. Of a large image
-            only parts are read, and the digest begins with ``sampled-`` (`file_digest`).
+            SHA-256 of the file, or of size and pixels where there is none or several, hexadecimal.
+            Of a large image, and of several files, only parts are read, and the digest begins with
+            ``sampled-`` (`file_digest`). Another scene than the default, and converted colours,
+            follow after ``#``: they make another image of the file.
         """
-        return self._whole_digest if whole else self._digest
+        variant = (self.scenes.other or "") + (" sRGB" if self.srgb else "")
+        digest = self._whole_digest if whole else self._digest
+        return f"{digest}#{variant}" if variant else digest
 
     def source(self) -> dict[str, Any]:
-        """Return what a result stores to find the image again."""
-        return {
+        """Return what a result stores to find the image again.
+
+        Returns
+        -------
+        dict of str to Any
+            `sha256` (`digest`), and what `open_slide` takes: `path`, and `scene` and `srgb` unless
+            they are the default.
+        """
+        source: dict[str, Any] = {
             "path": None if self.path is None else str(self.path.resolve()),
             "sha256": self.digest(),
         }
+        if self.scenes.other is not None:
+            source["scene"] = self.scenes.other
+        if self.srgb:
+            source["srgb"] = True
+        return source
 
     def matches(self, source: Mapping[str, Any]) -> bool:
         """Tell whether a result was made from this image.
@@ -248,6 +271,8 @@ class Slide:
 
     @cached_property
     def _digest(self) -> str:
+        if self.fingerprint is not None:
+            return sampled_digest([self.fingerprint().encode()])
         if self.path is not None and self.path.is_file():
             return file_digest(self.path)
         if 3 * math.prod(self.shape) <= _WHOLE_PIXELS:
@@ -257,7 +282,7 @@ class Slide:
 
     @cached_property
     def _whole_digest(self) -> str:
-        if self.path is not None and self.path.is_file():
+        if self.fingerprint is None and self.path is not None and self.path.is_file():
             return file_digest(self.path, whole=True)
         height, width = self.shape
         sha256 = hashlib.sha256(f"{height}x{width}".encode())
@@ -279,59 +304,6 @@ class Slide:
             raise UserError(
                 f"{self.name} cannot be read ({error}): copy or export the file again"
             ) from error
-
-
-def open_slide(path: str | Path, mpp: float | None = None) -> Slide:
-    """Open an image file as a slide.
-
-    Parameters
-    ----------
-    path : str or Path
-        PNG, JPEG, TIFF, OME-TIFF, SVS or NDPI, recognised by content, not by suffix. PNG and JPEG
-        are decoded into memory, the others are read piece by piece when needed.
-    mpp : float or None
-        µm per pixel; None takes it from the file.
-
-    Returns
-    -------
-    Slide
-        With the stored levels, and computed ones down to a small one.
-
-    Raises
-    ------
-    UserError
-        If the file does not exist, is not an image, is damaged or too large for memory, or has
-        pixels that are not RGB and cannot be converted to it for certain; if `mpp` is not
-        plausible.
-
-    Examples
-    --------
-    >>> from tempfile import TemporaryDirectory
-    >>> with TemporaryDirectory() as folder:
-    ...     file = Path(folder) / "tissue.png"
-    ...     Image.new("RGB", (400, 300), "white").save(file)
-    ...     slide = open_slide(file, mpp=0.25)
-    >>> slide.name, slide.shape, slide.mpp
-    ('tissue', (300, 400), 0.25)
-    >>> slide.read(x=0, y=0, width=64, height=32).shape
-    (32, 64, 3)
-    """
-    path = Path(path)
-    magic = _magic(path)
-    try:
-        if magic.startswith(_TIFF):
-            levels, size, white = read_tiff(path)
-        else:
-            levels, size = read_picture(path, png=magic.startswith(_PNG))
-            white = WHITE
-    except MemoryError as error:
-        raise UserError(
-            f"{path.name} does not fit into memory: save it as a tiled, pyramidal TIFF"
-        ) from error
-    if mpp is None and size is not None:
-        mpp = size.mpp
-    pyramid, overview = with_coarser(levels)
-    return Slide(_stem(path), path, mpp, pyramid, size, white, overview)
 
 
 def slide_from_arrays(
@@ -380,32 +352,6 @@ def slide_from_arrays(
     pyramid, overview = with_coarser(rgb)
     path = None if path is None else Path(path)
     return Slide(name, path, mpp, pyramid, size, overview=overview)
-
-
-def _magic(path: Path) -> bytes:
-    """Return the first bytes of a file that may be an image."""
-    if not path.exists():
-        raise UserError(f"{path} does not exist: check the name")
-    if not path.is_file():
-        raise UserError(f"{path} is a folder: choose an image in it")
-    try:
-        with path.open("rb") as file:
-            magic = file.read(8)
-    except OSError as error:
-        raise UserError(
-            f"{path} cannot be opened ({error.strerror}): check its permissions"
-        ) from error
-    if not magic:
-        raise UserError(f"{path.name} is empty (0 bytes): copy or export it again")
-    if not magic.startswith((*_TIFF, _PNG, _JPEG)):
-        raise UserError(
-            f"{path.name} is not PNG, JPEG, TIFF, OME-TIFF, SVS or NDPI: convert it to one of them"
-        )
-    return magic
-
-
-def _stem(path: Path) -> str:
-    return path.stem.removesuffix(".ome")
 
 
 def _downsample(full: int, reduced: int) -> float:

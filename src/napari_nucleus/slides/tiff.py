@@ -13,7 +13,7 @@ from tifffile import COMPRESSION, PHOTOMETRIC, TIFF, TiffFile, TiffFrame, TiffPa
 
 from napari_nucleus.errors import UserError
 from napari_nucleus.measure.stain import WHITE
-from napari_nucleus.slides.pixel_size import PixelSize, stored_size
+from napari_nucleus.slides.pixel_size import stored_size
 from napari_nucleus.slides.pixels import (
     PixelFormat,
     as_rgb,
@@ -21,6 +21,7 @@ from napari_nucleus.slides.pixels import (
     read_in_place,
     sample_bits,
 )
+from napari_nucleus.slides.stored import StoredImage, choose_scene
 
 # Warnings of a damaged file would go to the terminal, before the one line that says what to do.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
@@ -45,8 +46,8 @@ _DIMMEST = 128
 _COLOR = {PHOTOMETRIC.RGB, PHOTOMETRIC.YCBCR}
 
 
-def read_tiff(path: Path) -> tuple[list[da.Array], PixelSize | None, tuple[int, int, int]]:
-    """Return the stored levels of the tissue image, its pixel size and its white point.
+def read_tiff(path: Path, scene: int | str | None = None) -> StoredImage:
+    """Return the stored levels of the tissue image.
 
     Of several images in the file, this is the largest one in colour that is not named label,
     macro, map, overview or thumbnail.
@@ -55,39 +56,40 @@ def read_tiff(path: Path) -> tuple[list[da.Array], PixelSize | None, tuple[int, 
     ----------
     path : Path
         A TIFF file of any variant that tifffile reads.
+    scene : int or str or None
+        Another image of an OME-TIFF.
 
     Returns
     -------
-    levels : list of (H, W, 3) dask.array.Array of uint8
-        RGB, largest first, read when computed.
-    size : PixelSize or None
-        Pixel size of the largest level, None if the file has none that is plausible.
-    white : tuple of 3 int
-        White of the tag ReferenceBlackWhite of an 8-bit RGB image, else 255.
+    StoredImage
+        Its white is that of the tag ReferenceBlackWhite of an 8-bit RGB image, else 255.
 
     Raises
     ------
     UserError
-        If the file is damaged or truncated, or its image is not one plane of colour or grey.
+        If the file is truncated, its image is not one plane of colour or grey, or there is no such
+        image.
+    Exception
+        If it is damaged: tifffile raises many kinds.
     """
-    try:
-        with _opened(path) as tif:
-            if not tif.series:
-                raise UserError(
-                    f"{path.name} is damaged or truncated (no image in it): copy or export it again"
-                )
-            series = _tissue(tif)
-            levels = [
-                _read_level(level, path.name)
-                for level in sorted(series.levels, key=_area, reverse=True)
-            ]
-            return levels, stored_size(tif, series.keyframe), _white_point(series.keyframe)
-    except (UserError, MemoryError):
-        raise
-    except Exception as error:  # tifffile raises many kinds for damaged files
-        raise UserError(
-            f"{path.name} is damaged, truncated or not supported ({error}): save it again as TIFF"
-        ) from error
+    with _opened(path) as tif:
+        series = [one for one in tif.series if not _ASIDE.search(one.name)] or list(tif.series)
+        if not series:
+            raise ValueError("no image in it")
+        tissue = max(series, key=lambda one: (one.keyframe.samplesperpixel >= 3, _area(one)))
+        if not tif.is_ome:  # else they may be levels that no metadata tell to be of one image
+            series = [tissue]
+        names = [one.name for one in series]
+        scenes = choose_scene(path.name, names, scene, series.index(tissue))
+        chosen = series[scenes.chosen]
+        levels = sorted(chosen.levels, key=_area, reverse=True)
+        return StoredImage(
+            [_read_level(level, path.name) for level in levels],
+            stored_size(tif, chosen.keyframe),
+            _white_point(chosen.keyframe),
+            chosen.keyframe.tags.valueof("InterColorProfile"),
+            scenes,
+        )
 
 
 def _white_point(page: TiffPage) -> tuple[int, int, int]:
@@ -115,11 +117,6 @@ def _opened(path: Path) -> TiffFile:
         plain: dict[str, Any] = {f"is_{program}": False for program in _PROGRAMS}
         tif = TiffFile(path, **plain)
     return tif
-
-
-def _tissue(tif: TiffFile) -> TiffPageSeries:
-    series = [one for one in tif.series if not _ASIDE.search(one.name)] or tif.series
-    return max(series, key=lambda one: (one.keyframe.samplesperpixel >= 3, _area(one)))
 
 
 def _area(series: TiffPageSeries) -> int:
@@ -213,7 +210,8 @@ def _stored_pixels(page: TiffPage | TiffFrame, format: PixelFormat) -> da.Array:
     sizes |= {"X": columns, "Y": rows}
     meta = np.empty((0,) * segments.ndim, segments.dtype)
     chunks = tuple(sizes.values())
-    return da.from_array(segments, chunks, name=False, asarray=True, fancy=False, meta=meta)
+    # With fancy indexing, without which dask reads whole chunks; only slices arrive.
+    return da.from_array(segments, chunks, name=False, asarray=True, meta=meta)
 
 
 class _Segments:
@@ -257,7 +255,7 @@ class _Segments:
                     target.append(slice(first - start, last - start))
                     source.append(slice(first - corner, last - corner))
                 out[tuple(target)] = segment[tuple(source)]
-        return out[tuple(slice(None) if isinstance(i, slice) else 0 for i in index)]
+        return out[tuple(slice(None, None, i.step) if isinstance(i, slice) else 0 for i in index)]
 
     def _segment(self, data: bytes, number: int) -> np.ndarray:
         """Decode a strip or tile, with the axes of the page."""

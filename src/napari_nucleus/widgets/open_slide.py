@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from napari.components import ViewerModel
@@ -9,6 +10,7 @@ from napari.utils.notifications import show_error
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QImage, QPixmap
 from qtpy.QtWidgets import (
+    QCheckBox,
     QComboBox,
     QFileDialog,
     QFormLayout,
@@ -20,6 +22,7 @@ from qtpy.QtWidgets import (
 
 from napari_nucleus.errors import UserError
 from napari_nucleus.slides import Slide, open_slide
+from napari_nucleus.slides.formats import SUFFIXES
 from napari_nucleus.widgets.shared.background import Failure, in_background
 from napari_nucleus.widgets.shared.choices import MppField, shrinkable
 from napari_nucleus.widgets.shared.dock import Dock
@@ -29,28 +32,38 @@ from napari_nucleus.widgets.shared.scale import show_scale_bar, warn_of_pixels
 
 _THUMBNAIL = 180
 _NO_OVERVIEW = "No preview is stored in the file. The image fills in once it is open."
-_FILTER = "Slides (*.svs *.ndpi *.tif *.tiff *.png *.jpg *.jpeg);;All files (*)"
+_ENDINGS = " ".join([*(f"*{suffix}" for suffix in SUFFIXES), "zarr.json"])
+_FILTER = f"Slides ({_ENDINGS});;All files (*)"
+
+
+class Choice(NamedTuple):
+    """What to open: a file, one of several images in it, and in which colours."""
+
+    path: Path
+    scene: str | None = None
+    srgb: bool = False
 
 
 @dataclass(frozen=True)
 class Preview:
     """A slide and its thumbnail, or why there is none."""
 
-    path: Path
+    choice: Choice
     slide: Slide | None = None
     thumbnail: np.ndarray | None = None
     problem: str = ""
 
 
-def preview(path: Path) -> Preview:
+def preview(choice: Choice) -> Preview:
     """Read the slide in a file, and its thumbnail unless all of a large file is read for it."""
     try:
-        slide = with_overview(open_slide(path))
+        slide = open_slide(choice.path, scene=choice.scene, srgb=choice.srgb)
+        slide = with_overview(slide)
         if is_to_be_made(slide):
-            return Preview(path, slide, problem=_NO_OVERVIEW)
-        return Preview(path, slide, slide.thumbnail(_THUMBNAIL))
+            return Preview(choice, slide, problem=_NO_OVERVIEW)
+        return Preview(choice, slide, slide.thumbnail(_THUMBNAIL))
     except UserError as error:
-        return Preview(path, problem=str(error))
+        return Preview(choice, problem=str(error))
 
 
 class OpenSlideWidget(Dock):
@@ -65,30 +78,39 @@ class OpenSlideWidget(Dock):
     def __init__(self, napari_viewer: ViewerModel) -> None:
         super().__init__("Open slide")
         self._viewer = napari_viewer
-        self._path: Path | None = None
+        self._choice: Choice | None = None
         self._slide: Slide | None = None
         self.recent = shrinkable(QComboBox())
         self.browse_button = QPushButton("Browse…")
         self.picture = QLabel()
         self.size_label = QLabel()
         self.levels_label = QLabel()
+        self.scene = shrinkable(QComboBox())
+        self.srgb = QCheckBox("Convert to sRGB")
         self.mpp = MppField()
         self.open_button = QPushButton("Open")
         self.recent.setToolTip("Slides that were opened before")
         self.browse_button.setToolTip("Choose an image file")
+        self.scene.setToolTip("The image to open, of several in the file")
+        self.srgb.setToolTip(
+            "Convert the scanner's colours by the ICC profile in the file.\n"
+            "Models are trained without it."
+        )
         self.open_button.setToolTip("Show the slide at its true scale")
         self._lay_out()
         self._fill_recent()
-        self._show(Preview(Path(), problem="Choose a slide to preview."))
+        self._offer(None)
+        self._show(Preview(Choice(Path()), problem="Choose a slide to preview."))
         self.recent.activated.connect(lambda index: self.look_at(self.recent.itemData(index)))
         self.browse_button.clicked.connect(self._browse)
+        self.scene.activated.connect(self._choose)
+        self.srgb.clicked.connect(self._choose)
         self.open_button.clicked.connect(self.open)
 
     def look_at(self, path: str | Path) -> None:
         """Preview a file, which is read in the background."""
-        self._path = Path(path)
-        self._show(Preview(self._path, problem=f"Reading {self._path.name}…"))
-        in_background(preview, self._path, then=self._on_preview)
+        self._offer(None)
+        self._look_at(Choice(Path(path)))
 
     def open(self) -> None:
         """Add the previewed slide as an image layer."""
@@ -107,16 +129,29 @@ class OpenSlideWidget(Dock):
         self._fill_recent()
 
     def _browse(self) -> None:
-        folder = str(self._path.parent) if self._path else ""
+        folder = str(self._choice.path.parent) if self._choice else ""
         path, _ = QFileDialog.getOpenFileName(self, "Open slide", folder, _FILTER)
         if path:
             self.look_at(path)
 
+    def _choose(self) -> None:
+        """Preview the chosen image of the file, in the chosen colours."""
+        if self._choice is not None:
+            scene = self.scene.currentText() or None
+            self._look_at(Choice(self._choice.path, scene, self.srgb.isChecked()))
+
+    def _look_at(self, choice: Choice) -> None:
+        self._choice = choice
+        self._show(Preview(choice, problem=f"Reading {choice.path.name}…"))
+        in_background(preview, choice, then=self._on_preview)
+
     def _on_preview(self, found: Preview | Failure) -> None:
         if isinstance(found, Failure):
             raise found.error  # napari shows it with its traceback
-        if found.path != self._path:  # another file was chosen meanwhile
+        if found.choice != self._choice:  # another one was chosen meanwhile
             return
+        if found.slide is not None:
+            self._offer(found.slide)
         self._show(found)
         if found.slide is None:
             show_error(found.problem)
@@ -131,6 +166,17 @@ class OpenSlideWidget(Dock):
         self.picture.setText(found.problem)
         if found.thumbnail is not None:
             self.picture.setPixmap(_pixmap(found.thumbnail))
+
+    def _offer(self, slide: Slide | None) -> None:
+        """Show the choices that a slide leaves, where there are any."""
+        names = slide.scenes.names if slide else ()
+        self.scene.clear()
+        if len(names) > 1:
+            self.scene.addItems(names)
+            self.scene.setCurrentIndex(slide.scenes.chosen if slide else 0)
+        self.facts.setRowVisible(self.scene, len(names) > 1)
+        self.srgb.setChecked(slide is not None and slide.srgb)
+        self.facts.setRowVisible(self.srgb, slide is not None and slide.profile is not None)
 
     def _fill_recent(self) -> None:
         self.recent.clear()
@@ -151,10 +197,12 @@ class OpenSlideWidget(Dock):
         choice = QHBoxLayout()
         choice.addWidget(self.recent, 1)
         choice.addWidget(self.browse_button)
-        facts = QFormLayout()
+        facts = self.facts = QFormLayout()
+        facts.addRow("Image", self.scene)
         facts.addRow("Size", self.size_label)
         facts.addRow("Levels", self.levels_label)
         facts.addRow("µm/px", self.mpp)
+        facts.addRow("Colours", self.srgb)
         rows = QVBoxLayout(self.content)
         rows.addLayout(choice)
         rows.addWidget(self.picture)

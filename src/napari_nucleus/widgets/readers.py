@@ -56,7 +56,10 @@ def _result_layers(path: str) -> list[Layer]:
 
 def _image_of(result: Result) -> Image | None:
     for place in result.image_paths():
-        slide = open_slide(place, mpp=result.mpp)
+        try:
+            slide = result.read_image(place)
+        except UserError:  # the nuclei can be seen without it
+            continue
         if slide.shape == result.shape:  # else another image of that name
             layer = image_layer(slide)
             layer.metadata["result"] = str(result.path)

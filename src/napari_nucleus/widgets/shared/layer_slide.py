@@ -67,16 +67,18 @@ def layer_slide(layer: Image, mpp: float | None, position: Sequence[int] | None 
     file = _file_of(layer)
     if file is None or file.path is None or not _is_same(slide, file):
         return slide
-    return replace(slide, name=file.name, path=file.path, white=file.white)
+    shown = {name: getattr(slide, name) for name in ("mpp", "levels", "size", "overview")}
+    return replace(file, **shown)
 
 
 def _file_of(layer: Image) -> Slide | None:
     """Return the file that a layer was read from, None if it cannot be read any more."""
     path = layer.metadata.get("path") or layer.source.path
-    if not path or not Path(path).is_file():
+    if not path or not Path(path).exists():
         return None
+    opened = {name: layer.metadata[name] for name in ("scene", "srgb") if name in layer.metadata}
     try:
-        return open_slide(path)
+        return open_slide(path, **opened)
     except UserError:  # another reader can read it, but nobody can compare it
         return None
 

@@ -39,7 +39,9 @@ FILL = 0.1
 
 
 def image_layer(slide: Slide) -> Image:
-    """Return a slide as an image layer at its true scale, with `path` and `mpp` as metadata.
+    """Return a slide as an image layer at its true scale.
+
+    Its metadata are `path` and `mpp`, and `scene` and `srgb` unless they are the default.
 
     Where all of a large file must be read to see it from afar, the layer appears at once and fills
     from its centre.
@@ -59,7 +61,7 @@ def image_layer(slide: Slide) -> Image:
         name=slide.name,
         rgb=True,
         multiscale=multiscale,
-        metadata={"path": slide.path and str(slide.path), "mpp": slide.mpp},
+        metadata=_metadata(slide),
         **placement(slide.mpp),
     )
     if missing is not None:
@@ -90,6 +92,16 @@ def is_to_be_made(slide: Slide) -> bool:
     """Tell whether a slide has no overview, and one takes longer than a user waits for a window."""
     overview = slide.overview
     return overview is not None and not overview.is_whole and overview.pixels > _OVERVIEW
+
+
+def _metadata(slide: Slide) -> dict[str, Any]:
+    """Return what `layer_slide` finds the file by."""
+    metadata: dict[str, Any] = {"path": slide.path and str(slide.path), "mpp": slide.mpp}
+    if slide.scenes.other is not None:
+        metadata["scene"] = slide.scenes.other
+    if slide.srgb:
+        metadata["srgb"] = True
+    return metadata
 
 
 def placement(mpp: float | None) -> dict[str, Any]:

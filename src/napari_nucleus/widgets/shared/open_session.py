@@ -8,7 +8,7 @@ from napari.layers import Image, Layer
 from napari_nucleus.edits.session import EditSession
 from napari_nucleus.errors import UserError
 from napari_nucleus.results import open_result
-from napari_nucleus.slides import Slide, open_slide
+from napari_nucleus.slides import Slide
 from napari_nucleus.widgets.shared.layer_slide import layer_slide
 from napari_nucleus.widgets.shared.layers import results_of
 
@@ -48,7 +48,7 @@ def _slide(folder: Path, image: Image | Path | None) -> Slide:
     if isinstance(image, Image):
         return layer_slide(image, result.mpp)
     if image is not None:
-        return open_slide(image, mpp=result.mpp)
+        return result.read_image(image)
     try:
         return result.open_image()
     except UserError as error:

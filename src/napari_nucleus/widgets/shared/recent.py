@@ -16,7 +16,7 @@ def recent_slides() -> list[Path]:
         paths = json.loads(_store().read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError):  # none yet, or truncated: start a new list
         return []
-    return [path for path in map(Path, paths) if path.is_file()]
+    return [path for path in map(Path, paths) if path.exists()]
 
 
 def remember(path: Path) -> None:
