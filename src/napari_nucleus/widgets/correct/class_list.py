@@ -1,15 +1,18 @@
 """The classes: their keys, colours, names and live counts."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from functools import partial
 
-from qtpy.QtCore import QSize, Qt, Signal
-from qtpy.QtGui import QColor, QPixmap
+from qtpy.QtCore import QPoint, QSize, Qt, Signal
+from qtpy.QtGui import QColor
 from qtpy.QtWidgets import (
     QAbstractItemView,
+    QApplication,
     QColorDialog,
     QHBoxLayout,
     QHeaderView,
     QInputDialog,
+    QMenu,
     QPushButton,
     QTableWidget,
     QTableWidgetItem,
@@ -17,10 +20,14 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_nucleus.widgets.shared.legend import alone, class_swatch, hiding
+
 _KEY, _COLOR, _NAME, _COUNT = range(4)
 _SIDE = 14
 _ROW = 24
 _SHOWN = 7  # rows, before it scrolls
+
+_HELP = "Click: choose. Alt+click: show only this class, or all again. Right-click: hide or show."
 
 
 class ClassList(QWidget):
@@ -36,13 +43,16 @@ class ClassList(QWidget):
     """Name of a class, and its new colour ``"#rrggbb"``."""
     removed = Signal(str)
     """Name of a class to remove."""
+    hidden_changed = Signal(list)
+    """Names of the classes that are not to be drawn."""
 
     def __init__(self) -> None:
         super().__init__()
         self._types: dict[str, str] = {}
+        self._hidden: set[str] = set()
         self._counts: list[QTableWidgetItem] = []
         self.table = QTableWidget(0, 4)
-        self.table.setToolTip("Click a class to choose it")
+        self.table.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
@@ -59,7 +69,8 @@ class ClassList(QWidget):
         columns.setSectionResizeMode(_NAME, QHeaderView.ResizeMode.Stretch)
         rows.hide()
         rows.setDefaultSectionSize(_ROW)
-        self.table.cellClicked.connect(lambda row, _: self.chosen.emit(row))
+        self.table.cellClicked.connect(self._on_click)
+        self.table.customContextMenuRequested.connect(self._on_menu)
         self.table.cellDoubleClicked.connect(self._on_double_click)
         buttons = QHBoxLayout()
         for text, tip, slot in (
@@ -78,7 +89,13 @@ class ClassList(QWidget):
         column.addWidget(self.table)
         column.addLayout(buttons)
 
-    def show_types(self, types: Mapping[str, str], counts: Mapping[str, int], chosen: int) -> None:
+    def show_types(
+        self,
+        types: Mapping[str, str],
+        counts: Mapping[str, int],
+        chosen: int,
+        hidden: Collection[str] = (),
+    ) -> None:
         """Show classes; only what differs is drawn anew.
 
         Parameters
@@ -89,9 +106,12 @@ class ClassList(QWidget):
             Name to number of nuclei.
         chosen : int
             Place of the class that is chosen.
+        hidden : collection of str
+            Names of classes that are not drawn.
         """
-        if list(types.items()) != list(self._types.items()):
-            self._types = dict(types)
+        before = list(self._types.items()), self._hidden
+        self._types, self._hidden = dict(types), {*hidden} & {*types}
+        if (list(types.items()), self._hidden) != before:
             self._fill()
         for item, name in zip(self._counts, types, strict=True):
             if item.text() != (text := f"{counts[name]:,}"):
@@ -103,15 +123,18 @@ class ClassList(QWidget):
         self.table.setRowCount(len(self._types))
         self._counts = [QTableWidgetItem() for _ in self._types]
         for row, (name, color) in enumerate(self._types.items()):
-            swatch = QPixmap(_SIDE, _SIDE)
-            swatch.fill(QColor(color))
+            shown = name not in self._hidden
             key, picture = QTableWidgetItem(str(row + 1) if row < 9 else ""), QTableWidgetItem()
-            picture.setData(Qt.ItemDataRole.DecorationRole, swatch)
+            picture.setData(Qt.ItemDataRole.DecorationRole, class_swatch(color, shown, _SIDE))
             title = QTableWidgetItem(name.replace("_", " "))
-            title.setToolTip(name)
+            font = title.font()
+            font.setStrikeOut(not shown)
             count = self._counts[row]
+            for item in (title, count):
+                item.setFont(font)
             count.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
             for column, item in ((_KEY, key), (_COLOR, picture), (_NAME, title), (_COUNT, count)):
+                item.setToolTip(f"{name}. {_HELP}")
                 self.table.setItem(row, column, item)
         frame = 2 * self.table.frameWidth()
         self.table.setFixedHeight(_ROW * max(min(len(self._types), _SHOWN), 2) + frame)
@@ -119,6 +142,26 @@ class ClassList(QWidget):
     @property
     def _chosen(self) -> str:
         return list(self._types)[self.table.currentRow()]
+
+    def _on_click(self, row: int, _: int) -> None:
+        if QApplication.keyboardModifiers() & Qt.KeyboardModifier.AltModifier:
+            self.hide_types(alone([*self._types][row], self._types, self._hidden))
+        else:
+            self.chosen.emit(row)
+
+    def _on_menu(self, position: QPoint) -> None:
+        row = self.table.rowAt(position.y())
+        viewport = self.table.viewport()
+        if row < 0 or viewport is None:
+            return
+        menu = QMenu(self)
+        for text, hidden in hiding([*self._types][row], self._types, self._hidden).items():
+            menu.addAction(text, partial(self.hide_types, hidden))
+        menu.exec(viewport.mapToGlobal(position))
+
+    def hide_types(self, hidden: Collection[str]) -> None:
+        """Ask for some classes not to be drawn, in place of those before."""
+        self.hidden_changed.emit([name for name in self._types if name in hidden])
 
     def _on_double_click(self, _: int, column: int) -> None:
         if column == _COLOR:

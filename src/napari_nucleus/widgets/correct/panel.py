@@ -1,6 +1,7 @@
 """The tools and lists that are there while a result is corrected."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QButtonGroup, QGridLayout, QPushButton, QVBoxLayout, QWidget
@@ -13,6 +14,8 @@ from napari_nucleus.widgets.correct.review_panel import ReviewPanel
 from napari_nucleus.widgets.correct.sam_panel import SamPanel
 from napari_nucleus.widgets.correct.tools import Tool
 from napari_nucleus.widgets.correct.workspace import Workspace
+from napari_nucleus.widgets.shared.nucleus_colors import hidden_types
+from napari_nucleus.widgets.shared.shown_results import shown_results
 from napari_nucleus.widgets.shared.steady_label import SteadyLabel
 
 _ZOOM = 1.5
@@ -70,7 +73,10 @@ class CorrectingPanel(QWidget):
         marked = f" ({regions} so far)" if regions else ""
         self.mark_button.setText(f"Mark visible area as reviewed{marked}")
         self.types.show_types(
-            session.types, controller.counts, list(session.types).index(controller.type_name)
+            session.types,
+            controller.counts,
+            list(session.types).index(controller.type_name),
+            hidden_types(controller.layers.nuclei),
         )
         self.review.show_queue(controller.queue, controller.current_row)
 
@@ -88,6 +94,8 @@ class CorrectingPanel(QWidget):
             changed.connect(
                 self._calling(lambda one, *values, call=operation: one.apply(call, *values))
             )
+        self.types.hidden_changed.connect(self._hide)
+        shown_results.changed.connect(self._on_result_changed)
         self.review.switched.connect(self._calling(Controller.review))
         self.review.count.valueChanged.connect(self._set_review_count)
         for button, action in (
@@ -112,6 +120,14 @@ class CorrectingPanel(QWidget):
                 action(self._workspace.controller, *values)
 
         return slot
+
+    def _hide(self, hidden: list[str]) -> None:
+        if self._workspace is not None:
+            self._workspace.hide_types(hidden)
+
+    def _on_result_changed(self, folder: Path) -> None:
+        if self._workspace is not None and folder == self._workspace.controller.session.path:
+            self._show()
 
     def _set_review_count(self, count: int) -> None:
         if self._workspace is not None:

@@ -1,6 +1,6 @@
 """A result laid out in the viewer for correction: layers, lines, mouse and keys."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from napari.layers import Labels, Layer
@@ -16,7 +16,13 @@ from napari_nucleus.widgets.correct.layers import EditingLayers, layers_over
 from napari_nucleus.widgets.correct.mouse import DragHandler
 from napari_nucleus.widgets.correct.overlay import Frames, Sketch
 from napari_nucleus.widgets.shared.background import Failure, in_background
-from napari_nucleus.widgets.shared.layers import journal_size, nuclei_layers, placement_of, renew
+from napari_nucleus.widgets.shared.layers import (
+    hide_types,
+    journal_size,
+    nuclei_layers,
+    placement_of,
+    renew,
+)
 from napari_nucleus.widgets.shared.shown_results import shown_results
 from napari_nucleus.widgets.shared.viewport import Viewport
 
@@ -110,6 +116,10 @@ class Workspace:
     def choose_layer(self) -> None:
         """Make the layer active whose keys and mouse are ours."""
         self._viewer.layers.selection.active = self._layers.nuclei
+
+    def hide_types(self, hidden: Sequence[str]) -> None:
+        """Draw the nuclei of all types but some."""
+        hide_types(self.controller.session.path, hidden, self._viewer.layers)
 
     def clear(self, done: Callable[[], object]) -> None:
         """Close the session, show what was corrected, and remove what was added.

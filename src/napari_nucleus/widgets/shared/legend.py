@@ -1,8 +1,9 @@
 """The legend of the classes: counts, and what of them is drawn."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from functools import partial
 
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import QPoint, Qt, Signal
 from qtpy.QtGui import QColor, QContextMenuEvent, QMouseEvent, QPainter, QPixmap
 from qtpy.QtWidgets import (
     QColorDialog,
@@ -21,6 +22,33 @@ _HELP = (
     "Click: hide or show. Alt+click: show only this class, or all again. "
     "Double-click: change its colour; this is an edit and can be undone in Correct nuclei."
 )
+
+
+def class_swatch(color: str, shown: bool, side: int = _SIDE) -> QPixmap:
+    """Return a square in the colour ``"#rrggbb"`` of a class; an empty frame where it is hidden."""
+    swatch = QPixmap(side, side)
+    swatch.fill(QColor(color) if shown else QColor(0, 0, 0, 0))
+    if not shown:
+        painter = QPainter(swatch)
+        painter.setPen(QColor(color))
+        painter.drawRect(0, 0, side - 1, side - 1)
+        painter.end()
+    return swatch
+
+
+def hiding(name: str, types: Iterable[str], hidden: Collection[str]) -> dict[str, set[str]]:
+    """Return what can be hidden or shown at a class: the text of a menu to what is hidden then."""
+    return {
+        "Show" if name in hidden else "Hide": {*hidden} ^ {name},
+        "Show only this class": {*types} - {name},
+        "Show all classes": set(),
+    }
+
+
+def alone(name: str, types: Iterable[str], hidden: Collection[str]) -> set[str]:
+    """Return what is hidden where a class is shown alone, or no longer if it was so before."""
+    others = {*types} - {name}
+    return set() if others == {*hidden} else others
 
 
 class Legend(QWidget):
@@ -98,18 +126,21 @@ class Legend(QWidget):
 
     def solo(self, name: str) -> None:
         """Show only one class, or all again if this is so."""
-        others = set(self._types) - {name}
-        self._hide(set() if self._hidden == others else others)
-
-    def show_all(self) -> None:
-        """Show all classes."""
-        self._hide(set())
+        self._hide(alone(name, self._types, self._hidden))
 
     def recolor(self, name: str) -> None:
         """Ask for the colour of a class."""
         color = QColorDialog.getColor(QColor(self._types[name]), self, f"Colour of {name}")
         if color.isValid():
             self.recolored.emit(name, color.name())
+
+    def ask(self, name: str, position: QPoint) -> None:
+        """Offer the same for a class as a menu."""
+        menu = QMenu(self)
+        for text, hidden in hiding(name, self._types, self._hidden).items():
+            menu.addAction(text, partial(self._hide, hidden))
+        menu.addAction("Colour…", partial(self.recolor, name))
+        menu.exec(position)
 
     def _hide(self, hidden: set[str]) -> None:
         self.hidden_changed.emit([name for name in self._types if name in hidden])
@@ -126,7 +157,6 @@ class LegendEntry(QWidget):
         super().__init__()
         self._name = name
         self._legend = legend
-        self._shown = True
         self._pressed = False
         self._swatch = QLabel()
         self.title = QLabel(name.replace("_", " "))
@@ -142,15 +172,7 @@ class LegendEntry(QWidget):
 
     def show_class(self, color: str, count: int, shown: bool) -> None:
         """Show the colour ``"#rrggbb"``, the number of nuclei, and whether they are drawn."""
-        self._shown = shown
-        swatch = QPixmap(_SIDE, _SIDE)
-        swatch.fill(QColor(color) if shown else QColor(0, 0, 0, 0))
-        if not shown:  # an empty frame
-            painter = QPainter(swatch)
-            painter.setPen(QColor(color))
-            painter.drawRect(0, 0, _SIDE - 1, _SIDE - 1)
-            painter.end()
-        self._swatch.setPixmap(swatch)
+        self._swatch.setPixmap(class_swatch(color, shown))
         self.count.setText(f"{count:,}")
         for label in (self.title, self.count):
             font = label.font()
@@ -180,17 +202,5 @@ class LegendEntry(QWidget):
 
     def contextMenuEvent(self, a0: QContextMenuEvent | None) -> None:
         """Offer the same as a menu."""
-        if a0 is None:
-            return
-        menu = QMenu(self)
-        actions: dict[str, Callable[[], object]] = {
-            "Hide" if self._shown else "Show": lambda: self._legend.toggle(self._name),
-            "Show only this class": lambda: self._legend.solo(self._name),
-            "Show all classes": self._legend.show_all,
-            "Colour…": lambda: self._legend.recolor(self._name),
-        }
-        for text in actions:
-            menu.addAction(text)
-        chosen = menu.exec(a0.globalPos())
-        if chosen is not None:
-            actions[chosen.text()]()
+        if a0 is not None:
+            self._legend.ask(self._name, a0.globalPos())

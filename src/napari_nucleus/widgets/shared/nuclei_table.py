@@ -33,7 +33,13 @@ from napari_nucleus.errors import UserError
 from napari_nucleus.slides.tiles import Box
 from napari_nucleus.widgets.shared.choices import ResultChoice, shrinkable
 from napari_nucleus.widgets.shared.large_nuclei import table_of
-from napari_nucleus.widgets.shared.layers import layers_of, result_of, run_of, select_nuclei
+from napari_nucleus.widgets.shared.layers import (
+    journal_size,
+    layers_of,
+    result_of,
+    run_of,
+    select_nuclei,
+)
 from napari_nucleus.widgets.shared.result_edit import edit_result
 from napari_nucleus.widgets.shared.save_csv import choose_csv
 from napari_nucleus.widgets.shared.shown_results import shown_results
@@ -65,6 +71,7 @@ class NucleiTable(QWidget):
         self._viewer = viewer
         self._selected = np.zeros(0, np.int64)
         self._run = ("", "")  # that is shown
+        self._edits = 0  # and the size of its journal
         self._selecting = False
         self.model = NucleiModel()
         self.results = ResultChoice(viewer.layers)
@@ -141,6 +148,7 @@ class NucleiTable(QWidget):
         run = ("", "")
         if nuclei is not None:
             run = run_of(nuclei)
+            self._edits = journal_size(Path(run[0]))
             try:
                 types, columns = nuclei.metadata["types"], table_of(nuclei).columns
             except UserError as error:
@@ -299,8 +307,11 @@ class NucleiTable(QWidget):
         )
 
     def _on_result_changed(self, folder: Path) -> None:
-        if folder == self._folder:
-            self._refresh()
+        nuclei = self.results.layer
+        if nuclei is None or folder != self._folder:
+            return
+        if run_of(nuclei) != self._run or journal_size(folder) != self._edits:
+            self._refresh()  # else another class is hidden, which is nothing to sort a million for
 
     def _on_csv(self) -> None:
         if (folder := self._folder) is not None:
