@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from skimage.data import immunohistochemistry
 
 from napari_nucleus.errors import UserError
 from napari_nucleus.inference import segment, segment_steps
@@ -210,3 +211,23 @@ def test_tiles_without_tissue_are_left_out(slide: Slide, tmp_path: Path) -> None
     assert result.table()["centroid_x"].max() < 2 * 96 * 1.6 + 16 * 1.6
     assert result.run["tissue"] == pytest.approx(20 / 62, abs=1e-4)
     assert result.run["options"]["tissue"] == Tissue(mask, (10, 10)).digest()
+
+
+@pytest.mark.slow
+def test_default_model_sees_a_place_the_same_way(tmp_path: Path) -> None:
+    """On tissue, at a µm/px at which it has four tiles."""
+    tissue = slide_from_arrays([immunohistochemistry()], 0.8, "colon")
+    whole = segment(tissue, tmp_path / "whole.nucleus", device="cpu")
+    order = segment(
+        tissue, tmp_path / "order.nucleus", device="cpu", view=repeat((512, 512)).__next__
+    )
+    assert_same(whole, order)
+    part = segment(tissue, tmp_path / "part.nucleus", device="cpu", region=(260, 250, 200, 200))
+    table = whole.table()
+    inside = table["centroid_x"].between(259.5, 459.5, inclusive="left")
+    inside &= table["centroid_y"].between(249.5, 449.5, inclusive="left")
+    assert inside.sum() > 20
+    pd.testing.assert_frame_equal(
+        part.table().drop(columns="label"),
+        table[inside].drop(columns="label").reset_index(drop=True),
+    )

@@ -181,10 +181,11 @@ class Assembly:
             return None
         mask = (parts == sizes.argmax() + 1).astype(np.int32)
         rgb = self._slide.read(x0, y0, x1 - x0, y1 - y0)
-        row = measure(mask, rgb, self._mpp, (x0, y0), self._slide.white).drop(columns="label")
-        table = tile.table.copy()
-        row.index = table.index[[index]]
-        table.update(row)
+        row = measure(mask, rgb, self._mpp, (x0, y0), self._slide.white)
+        kept = tile.table.columns.difference(row.columns)
+        row = row.assign(**tile.table.loc[[index], kept].reset_index(drop=True))[tile.table.columns]
+        parts_of_table = [tile.table[:index], row, tile.table[index + 1 :]]
+        table = pd.concat(parts_of_table, ignore_index=True)
         rest = tile.runs.nucleus != index
         mine = label_runs(mask)
         runs = LabelRuns(

@@ -131,13 +131,15 @@ def _overlaps(one: TileNuclei, two: TileNuclei) -> list[tuple[_Nucleus, _Nucleus
     both = (first > 0) & (second > 0)
     if not both.any():
         return []
-    pairs, shared = np.unique(np.stack([first[both], second[both]]) - 1, axis=1, return_counts=True)
-    area_one, area_two = one.runs.area[pairs[0]], two.runs.area[pairs[1]]
+    pairs = (first[both].astype(np.int64) - 1) * len(two) + second[both] - 1
+    pairs, shared = np.unique(pairs, return_counts=True)
+    of_one, of_two = np.divmod(pairs, len(two))
+    area_one, area_two = one.runs.area[of_one], two.runs.area[of_two]
     iou = shared / (area_one + area_two - shared)
     same = (iou > SAME) | (shared > WITHIN * np.minimum(area_one, area_two))
     return [
         (_nucleus(one, i), _nucleus(two, j), is_same)
-        for i, j, is_same in zip(*pairs.tolist(), same.tolist(), strict=True)
+        for i, j, is_same in zip(of_one.tolist(), of_two.tolist(), same.tolist(), strict=True)
     ]
 
 
