@@ -67,6 +67,7 @@ class Snapshot(NamedTuple):
     types: list[tuple[str, str]]
     reviewed: list[tuple[int, int, int, int]]
     checked: set[int]
+    examples: set[int]
     undo: str
     redo: str
 
@@ -80,6 +81,7 @@ def snapshot(session: EditSession) -> Snapshot:
         list(session.types.items()),
         session.reviewed,
         session.checked,
+        session.examples,
         session.can_undo,
         session.can_redo,
     )

@@ -24,7 +24,7 @@ class Hand:
         self.rng = np.random.default_rng(seed)
         changes = (self.split, self.merge, self.delete, self.add, self.paint, self.classify)
         self.changes = [*changes * 4, self.new_type, self.rename, self.remove_type]
-        self.changes += [self.regions, self.accept]
+        self.changes += [self.regions, self.accept, self.retype]
 
     def act(self) -> bool:
         """Try one correction; return whether something changed."""
@@ -74,6 +74,13 @@ class Hand:
 
     def classify(self) -> None:
         self.session.apply(operations.reclassify, self.some(9), self.type_name())
+
+    def retype(self) -> None:
+        labels = self.session.table()["label"].to_numpy()
+        names = self.rng.choice(["mitosis", self.type_name()], len(labels)).astype(object)
+        colors = dict.fromkeys(names.tolist(), "#123456")
+        prob = self.rng.random(len(labels))
+        self.session.apply(operations.retype, labels, names, prob, colors)
 
     def remove_type(self) -> None:
         self.session.apply(annotations.remove_type, self.type_name())

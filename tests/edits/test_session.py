@@ -18,7 +18,7 @@ from napari_nucleus.results import open_result
 from napari_nucleus.results.journal.reviewed import reviewed_regions
 from napari_nucleus.slides import slide_from_arrays
 from napari_nucleus.slides.tiles import Box
-from tests.edits.folder import MPP, TYPES, picture, squares, write_result
+from tests.edits.folder import MPP, TYPES, open_session, picture, squares, write_result
 
 HEIGHT, WIDTH = 93, 122  # 6 rows of 8 nuclei, cut off at the lower and right border
 LABELS = squares(HEIGHT, WIDTH)
@@ -289,6 +289,56 @@ def test_reclassify(session: EditSession) -> None:
     np.testing.assert_array_equal(labels_of(session), LABELS)
     with pytest.raises(UserError, match="no class 'ghost'"):
         session.apply(operations.reclassify, [5], "ghost")
+
+
+def test_examples_are_nuclei_whose_type_a_person_has_set(session: EditSession) -> None:
+    session.apply(operations.reclassify, [5, 7], "other")
+    session.apply(operations.add, np.ones((2, 2), bool), 14, 14, "spindle")
+    assert session.examples == {5, 7, 49}
+    session.apply(operations.split, [(60, 8), (80, 8)])  # 5, but not across the whole
+    assert session.examples == {5, 7, 49, 50}
+    session.apply(operations.delete, [7])
+    session.apply(operations.reclassify, [5, 6], "spindle")
+    assert session.examples == {5, 6, 49, 50}
+    for expected in ({5, 49, 50}, {5, 7, 49, 50}, {5, 7, 49}, {5, 7}, set()):
+        session.undo()
+        assert session.examples == expected
+    session.redo()
+    session.save()
+    with open_session(session.path) as other:
+        assert other.examples == {5, 7}
+
+
+def test_a_classifier_types_all_but_the_examples(session: EditSession, path: Path) -> None:
+    session.apply(annotations.recolor_type, "inflammatory", "#010203")
+    session.apply(operations.reclassify, [5, 7], "other")
+    session.save()
+    before = session.table()
+    labels = np.append(before["label"], 99)  # one that is gone
+    names = np.where(labels % 2, "tumour", "inflammatory").astype(object)
+    prob = np.linspace(0.5, 1, len(labels), dtype=np.float32)
+    news: list[Changed] = []
+    session.changed.append(news.append)
+    colors = {"tumour": "#ff0000", "inflammatory": "#00ff00"}
+    session.apply(operations.retype, labels, names, prob, colors)
+    after = session.table()
+    taught = after["label"].isin([5, 7])
+    pd.testing.assert_frame_equal(after[taught], before[taught])
+    assert after.loc[~taught, "type"].tolist() == names[:-1][~taught].tolist()
+    np.testing.assert_array_equal(after.loc[~taught, "type_prob"], prob[:-1][~taught])
+    assert after["edited"].equals(before["edited"])
+    assert session.types == {"tumour": "#ff0000", "inflammatory": "#010203", "other": "#ff0000"}
+    assert news[0].labels.tolist() == after.loc[~taught, "label"].tolist()
+    assert news[0].types
+    pd.testing.assert_frame_equal(open_result(path).table(), after)  # from the journal
+    size = (path / "edits.jsonl").stat().st_size
+    session.apply(operations.retype, labels, names, prob, colors)
+    assert (path / "edits.jsonl").stat().st_size == size  # nothing to do
+    session.undo()
+    pd.testing.assert_frame_equal(session.table(), before)
+    assert list(session.types) == list(TYPES)
+    session.redo()
+    pd.testing.assert_frame_equal(session.table(), after)
 
 
 def test_classes(session: EditSession) -> None:

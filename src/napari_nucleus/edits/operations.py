@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping
 
 import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 
 from napari_nucleus.edits.canvas import Canvas, Points
 from napari_nucleus.edits.shapes import Mask, free_part, join_masks, part_mask
@@ -10,6 +12,7 @@ from napari_nucleus.errors import UserError
 from napari_nucleus.measure import measure
 from napari_nucleus.results.journal.edit import Change, Edit
 from napari_nucleus.results.journal.pixels import PixelChange
+from napari_nucleus.results.journal.retyped import Retyped
 from napari_nucleus.results.journal.rows import Rows
 from napari_nucleus.results.regions import region_names
 from napari_nucleus.slides.tiles import Box
@@ -38,6 +41,7 @@ def split(canvas: Canvas, line: Points) -> Edit:
         If the line goes all the way through none.
     """
     parts = []
+    examples: list[int] = []
     first = canvas.notes.next_label
     for label in canvas.along(line):
         box = canvas.around(np.array([label]))
@@ -50,6 +54,8 @@ def split(canvas: Canvas, line: Points) -> Edit:
         new = np.arange(first, first + count - 1)
         after = np.where(mask, np.r_[0, label, new][pieces], before)
         parts.append(_reshaped(canvas, box, before, after, parents=dict.fromkeys(new, label)))
+        if label in canvas.notes.examples:
+            examples += new.tolist()
         first += count - 1
     if not parts:
         raise UserError("The line splits no nucleus: draw it across one, from side to side.")
@@ -58,6 +64,7 @@ def split(canvas: Canvas, line: Points) -> Edit:
         "split",
         PixelChange.joined(pixels),
         Change(_stacked([change.before for change in rows]), _stacked([c.after for c in rows])),
+        examples=Change([], examples) if examples else None,
     )
 
 
@@ -138,7 +145,8 @@ def add(canvas: Canvas, mask: Mask, x: int, y: int, type_name: str) -> Edit:
     mask = mask[box.y0 - y : box.y1 - y, box.x0 - x : box.x1 - x]
     before = canvas.labels(box)
     after = np.where(free_part(before, mask), canvas.notes.next_label, before)
-    return Edit("add", *_reshaped(canvas, box, before, after, type_name=type_name))
+    pixels, rows = _reshaped(canvas, box, before, after, type_name=type_name)
+    return Edit("add", pixels, rows, examples=_new_examples(rows))
 
 
 def paint(canvas: Canvas, x: int, y: int, labels: np.ndarray, type_name: str) -> Edit | None:
@@ -184,7 +192,8 @@ def paint(canvas: Canvas, x: int, y: int, labels: np.ndarray, type_name: str) ->
     old = canvas.labels(whole)
     new = old.copy()
     new[_within(box, whole)] = painted
-    return Edit("paint", *_reshaped(canvas, whole, old, new, type_name=type_name))
+    pixels, rows = _reshaped(canvas, whole, old, new, type_name=type_name)
+    return Edit("paint", pixels, rows, examples=_new_examples(rows))
 
 
 def reclassify(canvas: Canvas, labels: Iterable[int], type_name: str) -> Edit:
@@ -213,7 +222,59 @@ def reclassify(canvas: Canvas, labels: Iterable[int], type_name: str) -> Edit:
         "type_prob": np.ones(len(chosen)),
         "edited": np.ones(len(chosen), bool),
     }
-    return Edit("reclassify", rows=Change(before, after))
+    known = sorted(canvas.notes.examples.intersection(chosen.tolist()))
+    return Edit("reclassify", rows=Change(before, after), examples=Change(known, chosen.tolist()))
+
+
+def retype(
+    canvas: Canvas,
+    labels: NDArray[np.integer],
+    names: NDArray[np.object_],
+    probabilities: NDArray[np.floating],
+    colors: Mapping[str, str],
+) -> Edit | None:
+    """Give nuclei the types that a classifier has found; those that a person has typed keep theirs.
+
+    Parameters
+    ----------
+    canvas : Canvas
+        The result.
+    labels : (N,) ndarray of int
+        The nuclei, ascending; those that are gone are left out.
+    names : (N,) ndarray of object
+        Their types.
+    probabilities : (N,) ndarray of float
+        Probability of each type.
+    colors : mapping of str to str
+        Name and colour ``"#rrggbb"`` of all types of the classifier; a type that is there already
+        keeps its colour. Other types that no nucleus has any more are dropped.
+
+    Returns
+    -------
+    Edit or None
+        None where nothing differs.
+    """
+    free = canvas.table.known(labels) & ~np.isin(labels, list(canvas.notes.examples))
+    rows = canvas.table.rows(labels[free], ("type", "type_prob"))
+    types, prob = names[free], probabilities[free].astype(np.float32)
+    kept = set(canvas.table.columns["type"][~np.isin(canvas.table.labels, labels[free])])
+    before = canvas.notes.types
+    chosen = {name: before.get(name, color) for name, color in colors.items()}
+    after = {**chosen, **{name: color for name, color in before.items() if name in kept}}
+    changed = (types != rows["type"]) | (prob != rows["type_prob"])
+    if not changed.any() and after == before:
+        return None
+    codes, known = pd.factorize(np.concatenate([rows["type"][changed], types[changed]]))
+    old, new = np.split(codes.astype(np.uint16), 2)
+    retyped = Retyped(
+        labels[free][changed].astype(np.int32),
+        tuple(known),
+        old,
+        new,
+        rows["type_prob"][changed].astype(np.float32),
+        prob[changed],
+    )
+    return Edit("classify", types=Change(before, after), retyped=retyped)
 
 
 def accept(canvas: Canvas, labels: Iterable[int]) -> Edit | None:
@@ -314,6 +375,12 @@ def _within(box: Box, whole: Box) -> tuple[slice, slice]:
         slice(box.y0 - whole.y0, box.y1 - whole.y0),
         slice(box.x0 - whole.x0, box.x1 - whole.x0),
     )
+
+
+def _new_examples(rows: Change[Rows]) -> Change[list[int]] | None:
+    """Return the nuclei that came, as the type of each was chosen for it."""
+    new = np.setdiff1d(rows.after["label"], rows.before["label"])
+    return Change([], new.tolist()) if len(new) else None
 
 
 def _stacked(parts: list[Rows]) -> Rows:

@@ -160,6 +160,13 @@ class EditSession:
         return set(self._state.notes.checked)
 
     @property
+    def examples(self) -> set[int]:
+        """Labels of nuclei whose type a person has set."""
+        table = self._state.table
+        labels = np.array(sorted(self._state.notes.examples), np.int64)
+        return set(labels[table.known(labels)].tolist())
+
+    @property
     def next_label(self) -> int:
         """The label that the next new nucleus gets."""
         return self._state.notes.next_label
@@ -353,6 +360,8 @@ class EditSession:
         """Return what an edit that is about to be applied changes."""
         rows: tuple[Rows, ...] = () if edit.rows is None else tuple(edit.rows)
         labels = reduce(np.union1d, (each["label"] for each in rows), np.zeros(0, np.int64))
+        if edit.retyped is not None:
+            labels = np.union1d(labels, edit.retyped.labels)
         boxes = [] if edit.pixels is None else [edit.pixels.box]
         known = labels[self._state.table.known(labels)]
         if len(known):

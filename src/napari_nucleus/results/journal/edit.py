@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 from napari_nucleus.results.journal.pixels import PixelChange
+from napari_nucleus.results.journal.retyped import Retyped
 from napari_nucleus.results.journal.rows import Rows, rows_from_json, rows_to_json
 
 T = TypeVar("T")
@@ -45,6 +46,10 @@ class Edit:
         All regions in which every nucleus has been seen.
     checked : Change[list of int] | None
         Labels accepted as they are: `before` no longer, `after` from now on.
+    examples : Change[list of int] | None
+        Labels whose type a person has set: `before` no longer, `after` from now on.
+    retyped : Retyped or None
+        Types that a classifier gave.
     """
 
     name: str
@@ -54,6 +59,8 @@ class Edit:
     renamed: Change[str] | None = None
     reviewed: Change[list[Region]] | None = None
     checked: Change[list[int]] | None = None
+    examples: Change[list[int]] | None = None
+    retyped: Retyped | None = None
 
     def inverse(self) -> "Edit":
         """Return the edit that takes this one back."""
@@ -61,7 +68,7 @@ class Edit:
         changes: dict[str, Any] = {
             name: value.inverse()
             for name, value in values.items()
-            if isinstance(value, Change | PixelChange)
+            if isinstance(value, Change | PixelChange | Retyped)
         }
         return replace(self, **changes)
 
@@ -73,7 +80,9 @@ class Edit:
         }
         if self.rows is not None:
             line["rows"] = [rows_to_json(rows) for rows in self.rows]
-        for name in ("types", "renamed", "reviewed", "checked"):
+        if self.retyped is not None:
+            line["retyped"] = self.retyped.to_json()
+        for name in ("types", "renamed", "reviewed", "checked", "examples"):
             if (change := getattr(self, name)) is not None:
                 line[name] = list(change)
         return [line] if self.pixels is None else [{"pixels": self.pixels.encode()}, line]
@@ -95,8 +104,12 @@ class Edit:
             If they are damaged.
         """
         changes: dict[str, Any] = {
-            name: Change(*line[name]) for name in ("types", "renamed", "checked") if name in line
+            name: Change(*line[name])
+            for name in ("types", "renamed", "checked", "examples")
+            if name in line
         }
+        if "retyped" in line:
+            changes["retyped"] = Retyped.from_json(line["retyped"])
         if "rows" in line:
             changes["rows"] = Change(*map(rows_from_json, line["rows"]))
         if "reviewed" in line:

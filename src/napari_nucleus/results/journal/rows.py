@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from napari_nucleus.results.journal.retyped import Retyped
+
 Rows = dict[str, np.ndarray]
 """Columns of some nuclei, `label` among them."""
 
@@ -101,6 +103,20 @@ class NucleusTable:
                 name: np.insert(values, index[new], _values(after, name, len(new))[new])
                 for name, values in self.columns.items()
             }
+
+    def retype(self, change: Retyped) -> None:
+        """Give nuclei the types and probabilities that a classifier has found.
+
+        Parameters
+        ----------
+        change : Retyped
+            Nuclei that are gone are left out.
+        """
+        known = self.known(change.labels)
+        index = np.searchsorted(self.labels, change.labels[known])
+        self.columns["type"][index] = np.array(change.names, object)[change.after[known]]
+        if "type_prob" in self.columns:
+            self.columns["type_prob"][index] = change.prob_after[known]
 
     def rename_type(self, before: str, after: str) -> None:
         """Give the nuclei of a type its new name.

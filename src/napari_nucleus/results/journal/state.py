@@ -33,6 +33,8 @@ class Notes:
         Regions in which every nucleus has been seen.
     checked : set of int
         Labels accepted as they are.
+    examples : set of int
+        Labels whose type a person has set; classes are taught on these. Some may be gone.
     next_label : int
         Higher than any that was ever given.
     saved : int
@@ -42,6 +44,7 @@ class Notes:
     types: dict[str, str]
     reviewed: list[Region] = field(default_factory=list)
     checked: set[int] = field(default_factory=set)
+    examples: set[int] = field(default_factory=set)
     next_label: int = 1
     saved: int = 0
 
@@ -61,7 +64,9 @@ class Notes:
             return cls(dict(types))
         stored = json.loads(metadata[_KEY])
         regions = [tuple(region) for region in stored.pop("reviewed")]
-        return cls(reviewed=regions, checked=set(stored.pop("checked")), **stored)
+        examples = set(stored.pop("examples", ()))
+        checked = set(stored.pop("checked"))
+        return cls(reviewed=regions, checked=checked, examples=examples, **stored)
 
     def apply(self, edit: Edit) -> None:
         """Go on by one edit.
@@ -75,15 +80,16 @@ class Notes:
             self.types = dict(edit.types.after)
         if edit.reviewed is not None:
             self.reviewed = list(edit.reviewed.after)
-        if edit.checked is not None:
-            self.checked.difference_update(edit.checked.before)
-            self.checked.update(edit.checked.after)
+        for noted, change in ((self.checked, edit.checked), (self.examples, edit.examples)):
+            if change is not None:
+                noted.difference_update(change.before)
+                noted.update(change.after)
         if edit.rows is not None and len(labels := edit.rows.after["label"]):
             self.next_label = max(self.next_label, int(labels.max()) + 1)
 
     def to_json(self) -> dict[str, Any]:
         """Return what `read` reads."""
-        return {**vars(self), "checked": sorted(self.checked)}
+        return {**vars(self), "checked": sorted(self.checked), "examples": sorted(self.examples)}
 
 
 class State:
@@ -155,6 +161,8 @@ class State:
         self.notes.apply(edit)
         if edit.rows is not None:
             self.table.replace(*edit.rows)
+        if edit.retyped is not None:
+            self.table.retype(edit.retyped)
         if edit.renamed is not None:
             self.table.rename_type(*edit.renamed)
 
