@@ -1,15 +1,17 @@
 """Tiles made on this machine: reading, network and nuclei of different tiles go side by side."""
 
 import os
-from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
+from contextvars import copy_context
 from copy import deepcopy
+from queue import SimpleQueue
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from napari_nucleus.errors import UserError
 from napari_nucleus.inference.stages import Stages
@@ -22,6 +24,9 @@ from napari_nucleus.slides.tiles import Grid, Tile
 
 _BATCH = {"cpu": 1}
 """Tiles that a device computes at once; those that are not named, 8."""
+
+_LANES = 8
+"""Tiles that a CPU computes side by side, at most: each takes some 300 MB."""
 
 _READERS = 2
 
@@ -107,7 +112,10 @@ def compute_maps(
     networks: Sequence[NucleusModel],
     stages: Stages,
 ) -> Iterator[tuple[Tile, dict[str, NDArray]]]:
-    """Yield tiles with the network's maps of their windows, computed in batches.
+    """Yield tiles with the network's maps of their windows.
+
+    GPUs compute them in batches. A CPU computes each in one thread, several side by side: how many
+    threads share a sum decides how it is rounded, and a tile must be the same on every machine.
 
     Parameters
     ----------
@@ -125,7 +133,7 @@ def compute_maps(
     Yields
     ------
     Tile
-        A tile.
+        A tile, not in the order in which they were begun.
     dict of str to ndarray
         As `NucleusModel.find` takes them.
 
@@ -134,50 +142,69 @@ def compute_maps(
     UserError
         If the memory of the device is too small, or the image cannot be read.
     """
+    device = next(networks[0].parameters()).device.type
+    if device == "cpu":
+        networks = [networks[0]] * min(torch.get_num_threads(), _LANES)
+    size = limit = _BATCH.get(device, 8)
+    idle: SimpleQueue[NucleusModel] = SimpleQueue()
+    for network in networks:
+        idle.put(network)
 
     def read(tile: Tile) -> NDArray[np.uint8]:
         with stages("reading"):
             window = tile.window
             return slide.read_scaled(grid.on_slide(window), (window.width, window.height))
 
-    limit = _BATCH.get(next(networks[0].parameters()).device.type, 8) * len(networks)
-    reading: deque[tuple[Tile, Future[NDArray[np.uint8]]]] = deque()
+    def predict(reading: list[Future[NDArray[np.uint8]]]) -> list[dict[str, NDArray]]:
+        nonlocal limit
+        windows = [future.result() for future in reading]
+        # Always as many, because a GPU may round differently in a smaller batch.
+        windows += windows[-1:] * (size - len(windows))
+        images = torch.from_numpy(np.stack(windows)).movedim(-1, 1)
+        network = idle.get()
+        try:
+            while True:
+                at_once = limit
+                try:
+                    with stages("network"):
+                        parts = map(network.predict, images.split(at_once))
+                        return [maps for part in parts for maps in part]
+                except torch.OutOfMemoryError:
+                    if at_once == 1:
+                        raise UserError(
+                            "The GPU's memory does not hold one tile: choose the CPU."
+                        ) from None
+                    limit = min(limit, at_once // 2)
+                    torch.cuda.empty_cache()
+        finally:
+            idle.put(network)
+
+    ahead: list[Tile] = []
+    computing: dict[Future[list[dict[str, NDArray]]], list[Tile]] = {}
     with ExitStack() as stack:
-        readers = stack.enter_context(ThreadPoolExecutor(_READERS))
-        stack.callback(readers.shutdown, cancel_futures=True)
-        gpus = stack.enter_context(ThreadPoolExecutor(len(networks)))
-        while len(queue) or reading:
-            while len(queue) and len(reading) < 2 * limit:
-                tile = queue.take()
-                reading.append((tile, readers.submit(read, tile)))
-            batch = _alike([tile for tile, _ in reading], limit)
-            windows = [future.result() for _, future in list(reading)[: len(batch)]]
-            # Always as many, because a GPU may round differently in a smaller batch.
-            windows += windows[-1:] * (limit - len(batch))
-            images = torch.from_numpy(np.stack(windows)).movedim(-1, 1)
-            try:
-                with stages("network"):
-                    if len(networks) == 1:  # in this thread, where it can be cancelled
-                        maps = networks[0].predict(images)
-                    else:
-                        parts = images.chunk(len(networks))
-                        answers = gpus.map(lambda net, part: net.predict(part), networks, parts)
-                        maps = [one for answer in answers for one in answer]
-            except torch.OutOfMemoryError:
-                if limit == 1:
-                    raise UserError(
-                        "The GPU's memory does not hold one tile: choose the CPU."
-                    ) from None
-                limit //= 2
-                torch.cuda.empty_cache()
-                continue
-            for _ in batch:
-                reading.popleft()
-            yield from zip(batch, maps, strict=False)
+        readers = ThreadPoolExecutor(_READERS)
+        lanes = ThreadPoolExecutor(len(networks), initializer=_compute_alone)
+        for pool in (readers, lanes):
+            stack.callback(pool.shutdown, cancel_futures=True)
+        while True:
+            while len(computing) < 2 * len(networks):
+                while len(queue) and len(ahead) < size:
+                    ahead.append(queue.take())
+                if not ahead:
+                    break
+                batch = _alike(ahead)
+                del ahead[: len(batch)]
+                reading = [readers.submit(read, tile) for tile in batch]
+                # in the context of this thread, by which a job is cancelled within a tile
+                computing[lanes.submit(copy_context().run, predict, reading)] = batch
+            if not computing:
+                return
+            for future in wait(computing, return_when=FIRST_COMPLETED).done:
+                yield from zip(computing.pop(future), future.result(), strict=False)
 
 
 def on_every_gpu(network: NucleusModel) -> list[NucleusModel]:
-    """Return a network, and if it is on the first GPU, copies of it on the machine's others.
+    """Return a network, and if it is on the first GPU, copies of it on all others of its kind.
 
     Parameters
     ----------
@@ -192,15 +219,23 @@ def on_every_gpu(network: NucleusModel) -> list[NucleusModel]:
     device = next(network.parameters()).device
     if device != torch.device("cuda", 0):
         return [network]
-    others = range(1, torch.cuda.device_count())
-    return [network, *(deepcopy(network).to(f"cuda:{index}") for index in others)]
+    # of other kinds they would round differently
+    first, *others = map(torch.cuda.get_device_name, range(torch.cuda.device_count()))
+    same = (index for index, name in enumerate(others, 1) if name == first)
+    return [network, *(deepcopy(network).to(f"cuda:{index}") for index in same)]
 
 
-def _alike(tiles: Sequence[Tile], limit: int) -> list[Tile]:
-    """Return the first tiles that have windows of one size, at most `limit`."""
+def _compute_alone() -> None:
+    """Make PyTorch start no threads of its own from this one."""
+    torch.get_num_threads()  # which it would set when it first computes
+    threadpool_limits(1, user_api="openmp")
+
+
+def _alike(tiles: Sequence[Tile]) -> list[Tile]:
+    """Return the first tiles that have windows of one size."""
     first = tiles[0].window
     batch = []
-    for tile in tiles[:limit]:
+    for tile in tiles:
         if (tile.window.width, tile.window.height) != (first.width, first.height):
             break
         batch.append(tile)

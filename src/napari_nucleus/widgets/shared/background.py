@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
-from threading import Event, Lock, get_ident
+from threading import Event, Lock
 from time import monotonic
 from typing import Any, TypeVar
 from weakref import ref
@@ -250,20 +251,26 @@ def cancellable(
 
 @contextmanager
 def _checked_in_layers(token: CancelToken) -> Iterator[None]:
-    """Check a token before each layer of the networks of this thread: a step may take seconds."""
+    """Check a token before each layer of the networks of this job: a step may take seconds.
+
+    They are those of this thread, and of others that work in a copy of its context.
+    """
     from torch.nn.modules.module import register_module_forward_pre_hook
 
-    thread = get_ident()
-
     def check(*_: Any) -> None:
-        if get_ident() == thread:
+        if _token.get() is token:
             token.check()
 
+    _token.set(token)
     handle = register_module_forward_pre_hook(check)
     try:
         yield
     finally:
         handle.remove()
+        _token.set(None)
+
+
+_token: ContextVar[CancelToken | None] = ContextVar("token", default=None)
 
 
 def _run_or_fail(
