@@ -11,9 +11,11 @@ import pytest
 import tifffile
 from napari.viewer import Viewer
 from PIL import Image
+from pytestqt.qtbot import QtBot
 
 from napari_nucleus.inference import segment
 from napari_nucleus.slides import open_slide
+from napari_nucleus.widgets.shared import background, layers
 from tests.tissue import TYPES, Decoder, Tissue
 
 Told = Callable[[], list[str]]
@@ -75,6 +77,21 @@ def test_slide_opens_at_its_true_scale(viewer: Viewer, tmp_path: Path) -> None:
     np.testing.assert_array_equal(layer.data, pixels)
     assert layer.scale == pytest.approx((0.25, 0.25))
     assert layer.metadata == {"path": str(file), "mpp": pytest.approx(0.25)}
+
+
+def test_a_large_slide_without_overview_fills_once_it_is_open(
+    viewer: Viewer, tmp_path: Path, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The layer is napari's own, made of what the reader returns."""
+    monkeypatch.setattr(layers, "_OVERVIEW", 2**20)
+    monkeypatch.setattr(background, "_REDRAW", 0)
+    file = tmp_path / "slide.tif"
+    pixels = np.full((2048, 3000, 3), 7, np.uint8)
+    tifffile.imwrite(file, pixels, tile=(256, 256), photometric="rgb", compression="zlib")
+    viewer.open(file, plugin=PLUGIN)
+    (layer,) = viewer.layers
+    qtbot.waitUntil(lambda: layer._slice.image.raw.min() == 7, timeout=20_000)
+    assert (np.asarray(layer.data[-1]) == 7).all()
 
 
 def test_broken_slide_is_one_line(viewer: Viewer, tmp_path: Path, told: Told) -> None:

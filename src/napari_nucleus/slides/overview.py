@@ -184,8 +184,11 @@ class Shown:
     def __getitem__(self, index: Any) -> NDArray[np.uint8]:
         return self._overview.array(self._level)[index]
 
-    def __array__(self, *args: Any, **kwargs: Any) -> NDArray[np.uint8]:
-        return np.array(self._overview.array(self._level), *args, **kwargs)
+    def __array__(
+        self, dtype: np.dtype | None = None, copy: bool | None = None
+    ) -> NDArray[np.uint8]:
+        """Return the pixels themselves, as napari keeps what it once has got of the last level."""
+        return np.array(self._overview.array(self._level), dtype, copy=copy)
 
 
 def _reduced(shape: tuple[int, ...], factor: int) -> tuple[int, int, int]:

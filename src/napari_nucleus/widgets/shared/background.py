@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from threading import Event, Lock
 from time import monotonic
 from typing import Any, TypeVar
-from weakref import ref
 
+from napari import current_viewer
 from napari.layers import Layer
 from napari.qt.threading import GeneratorWorker, create_worker
 
@@ -57,32 +57,37 @@ def in_background(work: Callable[..., Any], *arguments: Any, then: Callable[[Any
     create_worker(work_or_fail, _connect={"returned": then})
 
 
-def redraw_while(steps: Iterable[Any], layer: Layer) -> None:
+def redraw_while(steps: Iterable[Any], shows: Callable[[Layer], bool]) -> None:
     """Run steps that fill the data of a layer in a thread, and draw it now and then.
+
+    napari makes a layer of its own of what a reader returns, in the viewer that is current now.
 
     Parameters
     ----------
     steps : iterable of Any
-        The steps. They end when the layer is gone or the window is closed.
-    layer : Layer
-        The layer.
+        The steps. They end when the layer was removed or the window is closed.
+    shows : callable
+        Tells whether a layer has these data.
     """
-    shown = ref(layer)
+    viewer, seen = current_viewer(), False
 
     def run() -> Generator[None, None, None]:
         drawn = monotonic()
         for _ in steps:
-            if shown() is None:
-                return
             if monotonic() - drawn > _REDRAW:
                 yield
                 drawn = monotonic()
 
     def draw(_: object = None) -> None:
-        if (present := shown()) is not None:
-            present.refresh()
+        nonlocal seen
+        layers = [layer for layer in viewer.layers if shows(layer)] if viewer else []
+        for layer in layers:
+            layer.refresh()
+        if seen and not layers:
+            worker.quit()
+        seen = bool(layers)
 
-    create_worker(run, _connect={"yielded": draw, "returned": draw})
+    worker = create_worker(run, _connect={"yielded": draw, "returned": draw})
 
 
 class CancelToken:

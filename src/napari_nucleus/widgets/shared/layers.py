@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from napari.layers import Image, Labels, Layer
 from napari_nucleus.results import Result
 from napari_nucleus.results.journal.rows import Rows
 from napari_nucleus.slides import Slide
+from napari_nucleus.slides.overview import Overview
 from napari_nucleus.slides.pyramid import as_dask
 from napari_nucleus.widgets.shared.background import redraw_while
 from napari_nucleus.widgets.shared.large_nuclei import LargeNuclei
@@ -65,8 +67,14 @@ def image_layer(slide: Slide) -> Image:
         **placement(slide.mpp),
     )
     if missing is not None:
-        redraw_while(missing.steps(), layer)
+        redraw_while(missing.steps(), partial(_shows, missing))
     return layer
+
+
+def _shows(overview: Overview, layer: Layer) -> bool:
+    """Tell whether a layer has the levels of an overview."""
+    levels = layer.data if isinstance(layer, Image) and layer.multiscale else ()
+    return any(level is overview.shown[-1] for level in levels)
 
 
 def with_overview(slide: Slide) -> Slide:
