@@ -6,10 +6,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
 from napari_nucleus.errors import UserError
-from napari_nucleus.inference.on_this_machine import file_name
+from napari_nucleus.inference.on_this_machine import compute_maps, file_name
 from napari_nucleus.inference.stages import Stages
 from napari_nucleus.inference.tile_nuclei import TileNuclei, find_nuclei
 from napari_nucleus.inference.tile_queue import TileQueue
@@ -133,9 +131,8 @@ def _make_tile(
     chosen = pick_device(device)
     network = network.eval().to(chosen).to(memory_format=memory_format(chosen))
     tile = grid.tile(row, column)
-    window = tile.window
-    pixels = slide.read_scaled(grid.on_slide(window), (window.width, window.height))
-    (maps,) = network.predict(torch.from_numpy(pixels.copy()).movedim(-1, 0)[None])
+    queue = TileQueue([tile], grid, None)
+    ((_, maps),) = compute_maps(queue, slide, grid, [network], Stages())
     return row, column, find_nuclei(slide, grid, network, tile, maps, mpp).to_bytes()
 
 

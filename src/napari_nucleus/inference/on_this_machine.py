@@ -25,6 +25,10 @@ from napari_nucleus.slides.tiles import Grid, Tile
 _BATCH = {"cpu": 1}
 """Tiles that a device computes at once; those that are not named, 8."""
 
+_THREADS = 2
+"""Threads in which a CPU computes a tile, however many it has: how many share a sum decides how it
+is rounded, and a tile must be the same on every machine."""
+
 _LANES = 8
 """Tiles that a CPU computes side by side, at most: each takes some 300 MB."""
 
@@ -114,8 +118,7 @@ def compute_maps(
 ) -> Iterator[tuple[Tile, dict[str, NDArray]]]:
     """Yield tiles with the network's maps of their windows.
 
-    GPUs compute them in batches. A CPU computes each in one thread, several side by side: how many
-    threads share a sum decides how it is rounded, and a tile must be the same on every machine.
+    GPUs compute them in batches, CPUs several side by side.
 
     Parameters
     ----------
@@ -144,7 +147,7 @@ def compute_maps(
     """
     device = next(networks[0].parameters()).device.type
     if device == "cpu":
-        networks = [networks[0]] * min(torch.get_num_threads(), _LANES)
+        networks = [networks[0]] * min(max(torch.get_num_threads() // _THREADS, 1), _LANES)
     size = limit = _BATCH.get(device, 8)
     idle: SimpleQueue[NucleusModel] = SimpleQueue()
     for network in networks:
@@ -183,7 +186,7 @@ def compute_maps(
     computing: dict[Future[list[dict[str, NDArray]]], list[Tile]] = {}
     with ExitStack() as stack:
         readers = ThreadPoolExecutor(_READERS)
-        lanes = ThreadPoolExecutor(len(networks), initializer=_compute_alone)
+        lanes = ThreadPoolExecutor(len(networks), initializer=_set_threads)
         for pool in (readers, lanes):
             stack.callback(pool.shutdown, cancel_futures=True)
         while True:
@@ -225,10 +228,9 @@ def on_every_gpu(network: NucleusModel) -> list[NucleusModel]:
     return [network, *(deepcopy(network).to(f"cuda:{index}") for index in same)]
 
 
-def _compute_alone() -> None:
-    """Make PyTorch start no threads of its own from this one."""
-    torch.get_num_threads()  # which it would set when it first computes
-    threadpool_limits(1, user_api="openmp")
+def _set_threads() -> None:
+    torch.get_num_threads()  # which PyTorch would set when it first computes
+    threadpool_limits(_THREADS, user_api="openmp")
 
 
 def _alike(tiles: Sequence[Tile]) -> list[Tile]:
