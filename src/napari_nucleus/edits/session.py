@@ -358,17 +358,14 @@ class EditSession:
 
     def _news(self, edit: Edit) -> Changed:
         """Return what an edit that is about to be applied changes."""
-        rows: tuple[Rows, ...] = () if edit.rows is None else tuple(edit.rows)
-        labels = reduce(np.union1d, (each["label"] for each in rows), np.zeros(0, np.int64))
-        if edit.retyped is not None:
-            labels = np.union1d(labels, edit.retyped.labels)
+        labels = edit.labels
         boxes = [] if edit.pixels is None else [edit.pixels.box]
         known = labels[self._state.table.known(labels)]
         if len(known):
             boxes.append(self.canvas.around(known))
         return Changed(
             reduce(Box.union, boxes) if boxes else None,
-            labels.astype(np.int64),
+            labels,
             types=edit.types is not None,
             reviewed=edit.reviewed is not None,
             checked=edit.checked is not None,

@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
+from functools import reduce
 from typing import Any, Generic, NamedTuple, Self, TypeVar
+
+import numpy as np
 
 from napari_nucleus.results.journal.pixels import PixelChange
 from napari_nucleus.results.journal.retyped import Retyped
@@ -61,6 +64,13 @@ class Edit:
     checked: Change[list[int]] | None = None
     examples: Change[list[int]] | None = None
     retyped: Retyped | None = None
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Labels (N,) of nuclei whose rows come, go or change, ascending, each once."""
+        retyped = np.zeros(0, np.int64) if self.retyped is None else self.retyped.labels
+        rows = () if self.rows is None else self.rows
+        return reduce(np.union1d, (each["label"] for each in rows), retyped).astype(np.int64)
 
     def inverse(self) -> "Edit":
         """Return the edit that takes this one back."""

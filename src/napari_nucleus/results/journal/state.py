@@ -2,11 +2,13 @@
 
 import json
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -109,8 +111,8 @@ class State:
     types : dict of str to str
         Name to colour of the types in `run.json`.
     columns : sequence of str or None
-        Columns of the table to read, `label` among them; None for all, without which it cannot be
-        saved.
+        Columns of the table to read, `label` and `type` among them; None for all, without which it
+        cannot be saved.
     """
 
     def __init__(
@@ -122,6 +124,9 @@ class State:
         pa.default_memory_pool().release_unused()  # as much again, kept for the next file
         self.notes.next_label = max(
             self.notes.next_label, int(self.table.labels.max(initial=0)) + 1
+        )
+        self._counts = Counter(
+            pd.Series(self.table.columns["type"], dtype=object).value_counts().to_dict()
         )
 
     @classmethod
@@ -159,20 +164,26 @@ class State:
             The next edit.
         """
         self.notes.apply(edit)
+        touched = edit.labels
+        self._counts.subtract(self._types_of(touched))
         if edit.rows is not None:
             self.table.replace(*edit.rows)
         if edit.retyped is not None:
             self.table.retype(edit.retyped)
+        self._counts.update(self._types_of(touched))
         if edit.renamed is not None:
             self.table.rename_type(*edit.renamed)
+            self._counts[edit.renamed.after] = self._counts.pop(edit.renamed.before, 0)
 
     def counts(self) -> dict[str, int]:
         """Return the number of all nuclei, as `nuclei`, and of every type."""
-        found = pd.Series(self.table.columns["type"], dtype=object).value_counts()
-        return {
-            "nuclei": len(self.table),
-            **{name: int(found.get(name, 0)) for name in self.notes.types},
-        }
+        of_types = {name: self._counts[name] for name in self.notes.types}
+        return {"nuclei": len(self.table), **of_types}
+
+    def _types_of(self, labels: np.ndarray) -> list[str]:
+        """Return the types of those of some nuclei that there are."""
+        known = labels[self.table.known(labels)]
+        return self.table.rows(known, ("type",))["type"].tolist()
 
     def save(self, line: int) -> None:
         """Write `nuclei.parquet`.

@@ -27,6 +27,9 @@ from napari_nucleus.widgets.shared.nucleus_colors import (
 # Nuclei centred so far outside of a region may reach into it, in pixels.
 _REACH = 256
 
+# Nuclei up to which a correction is followed one by one.
+_MANY = 20_000
+
 # Rows that are compared at once: as many as stay in the processor's cache.
 _BAND = 64
 
@@ -139,7 +142,8 @@ class EditingLayers:
 
     def update(self, changed: Changed) -> None:
         """Follow a correction, and redraw no more than that."""
-        if changed.types:  # any number of nuclei have another name or colour
+        # Any number of nuclei have another name or colour, or most of them lie elsewhere.
+        if changed.types or len(changed.labels) > _MANY:
             self._load()
         elif len(changed.labels):
             rows = self._session.rows(changed.labels)
