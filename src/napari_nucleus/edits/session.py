@@ -20,7 +20,6 @@ from napari_nucleus.results.journal.journal import Journal, Line
 from napari_nucleus.results.journal.lock import try_lock
 from napari_nucleus.results.journal.pixels import PixelChange
 from napari_nucleus.results.journal.recovery import settle
-from napari_nucleus.results.journal.rows import Rows
 from napari_nucleus.results.journal.state import State
 from napari_nucleus.results.labels import open_labels
 from napari_nucleus.results.regions import Regions

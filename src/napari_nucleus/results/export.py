@@ -214,11 +214,15 @@ def _rounded(table: pd.DataFrame, result: Result) -> pd.DataFrame:
     positions = list(POSITION_COLUMNS)
     measures = ["type_prob", *measurement_columns(result.mpp)]
     return table.assign(
-        type=table["type"].map(escape_formula),
-        region=table["region"].map(escape_formula),
+        type=_escaped(table["type"]),
+        region=_escaped(table["region"]),
         **table[positions].round(2),
         **_significant(table[measures]),
     )
+
+
+def _escaped(names: pd.Series) -> pd.Series:
+    return names.map({name: escape_formula(name) for name in names.unique()})
 
 
 def _significant(table: pd.DataFrame, digits: int = 4) -> pd.DataFrame:

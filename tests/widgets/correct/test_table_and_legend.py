@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -20,11 +21,11 @@ from qtpy.QtWidgets import QColorDialog, QComboBox, QFileDialog
 from napari_nucleus.edits import operations
 from napari_nucleus.edits.session import EditSession
 from napari_nucleus.inference import segment
-from napari_nucleus.results import open_result
+from napari_nucleus.results import Result, open_result
 from napari_nucleus.results.export import write_csv
 from napari_nucleus.slides import Slide, slide_from_arrays
 from napari_nucleus.widgets.correct import CorrectWidget
-from napari_nucleus.widgets.shared import layers
+from napari_nucleus.widgets.shared import layers, save_csv
 from napari_nucleus.widgets.shared.layers import nuclei_layers, placement_of, renew
 from napari_nucleus.widgets.shared.nuclei_table import NucleiTable, open_table
 from napari_nucleus.widgets.shared.nucleus_colors import selected_nuclei
@@ -293,15 +294,36 @@ def test_it_fits_a_small_window(table: NucleiTable, closed: CorrectWidget) -> No
     assert table.minimumSizeHint().height() < 200
 
 
-def test_csv_is_that_of_the_result(
-    table: NucleiTable, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_csv_is_that_of_the_result_and_the_window_does_not_wait_for_it(
+    table: NucleiTable,
+    folder: Path,
+    tmp_path: Path,
+    qtbot: QtBot,
+    monkeypatch: pytest.MonkeyPatch,
+    told: Callable[[], list[str]],
 ) -> None:
+    go_on = Event()
+
+    def write(result: Result, path: str) -> None:
+        assert go_on.wait(20)
+        write_csv(result, path)
+
+    monkeypatch.setattr(save_csv, "write_csv", write)
     sort(table, "area_um2", Qt.SortOrder.DescendingOrder)
     file = tmp_path / "saved.csv"
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(file), ""))
-    table.csv_button.click()
+    button = table.csv_button
+    button.click()
+    assert not button.isEnabled()
+    assert button.text() == "Saving…"
+    go_on.set()
+    qtbot.waitUntil(button.isEnabled)
     write_csv(open_result(folder), tmp_path / "expected.csv")
     assert file.read_bytes() == (tmp_path / "expected.csv").read_bytes()
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(tmp_path), ""))
+    button.click()
+    qtbot.waitUntil(button.isEnabled)
+    assert told() == [f"{tmp_path} is not a file: choose another name."]
 
 
 def test_large_results_are_in_step(

@@ -22,7 +22,6 @@ from qtpy.QtWidgets import (
     QLabel,
     QLineEdit,
     QMainWindow,
-    QPushButton,
     QTableView,
     QVBoxLayout,
     QWidget,
@@ -41,7 +40,7 @@ from napari_nucleus.widgets.shared.layers import (
     select_nuclei,
 )
 from napari_nucleus.widgets.shared.result_edit import edit_result
-from napari_nucleus.widgets.shared.save_csv import choose_csv
+from napari_nucleus.widgets.shared.save_csv import CsvButton
 from napari_nucleus.widgets.shared.shown_results import shown_results
 from napari_nucleus.widgets.shared.table_model import Columns, NucleiModel, TypeDelegate
 from napari_nucleus.widgets.shared.viewport import Viewport
@@ -91,8 +90,7 @@ class NucleiTable(QWidget):
         self.set_class.setToolTip(
             "Give the selected nuclei another class; this can be undone in Correct nuclei"
         )
-        self.csv_button = QPushButton("Save CSV…")
-        self.csv_button.setToolTip("Save the table of all nuclei of the result")
+        self.csv_button = CsvButton(lambda: self._folder)
         self.view = QTableView()
         self._lay_out()
         self._connect()
@@ -313,17 +311,12 @@ class NucleiTable(QWidget):
         if run_of(nuclei) != self._run or journal_size(folder) != self._edits:
             self._refresh()  # else another class is hidden, which is nothing to sort a million for
 
-    def _on_csv(self) -> None:
-        if (folder := self._folder) is not None:
-            choose_csv(self, folder)
-
     def _connect(self) -> None:
         self.results.currentIndexChanged.connect(self._refresh)
         self.type.currentIndexChanged.connect(self._filter)
         self.condition.returnPressed.connect(self._filter)
         self.condition.textChanged.connect(lambda text: None if text else self._filter())
         self.set_class.activated.connect(self._on_set_class)
-        self.csv_button.clicked.connect(self._on_csv)
         self.model.type_edited.connect(self._on_type_edited)
         self.model.modelReset.connect(self._on_reset)
         model = self.view.selectionModel()

@@ -23,7 +23,7 @@ from napari_nucleus.widgets.shared.legend import Legend
 from napari_nucleus.widgets.shared.nuclei_table import open_table
 from napari_nucleus.widgets.shared.nucleus_colors import hidden_types
 from napari_nucleus.widgets.shared.result_edit import edit_result
-from napari_nucleus.widgets.shared.save_csv import choose_csv
+from napari_nucleus.widgets.shared.save_csv import CsvButton
 from napari_nucleus.widgets.shared.shown_results import shown_results
 
 # Readable on napari's dark and light themes; Qt's own blue is not.
@@ -45,11 +45,9 @@ class ResultView(QWidget):
         self._nuclei: Labels | None = None
         self.legend = Legend()
         self.folder = QLabel()
-        self.csv_button = QPushButton("Save CSV…")
-        self.csv_button.setToolTip("Save the table of nuclei, one row per nucleus")
+        self.csv_button = CsvButton(lambda: Path(self.folder.toolTip()))
         self.table_button = QPushButton("Table…")
         self.table_button.setToolTip("Open the table of nuclei below the image")
-        self.csv_button.clicked.connect(self._choose_csv)
         self.table_button.clicked.connect(self.show_table)
         self.legend.hidden_changed.connect(self._on_hidden)
         self.legend.filled.connect(self._on_filled)
@@ -129,6 +127,3 @@ class ResultView(QWidget):
         if self._nuclei is not None:
             layers = self._viewer.layers
             edit_result(layers, self._nuclei, annotations.recolor_type, name, color)
-
-    def _choose_csv(self) -> None:
-        choose_csv(self, Path(self.folder.toolTip()))
