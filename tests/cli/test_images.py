@@ -87,6 +87,16 @@ def test_folders_that_are_slides(folder: Path) -> None:
     assert named(*files) == (["h-0.dcm", "h-1.dcm"], [], [])  # as the user names them
 
 
+def test_what_may_not_be_read_stops_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told when it is opened."""
+
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    assert named(folder) == (list(IMAGES), sorted(OTHERS), [])
+
+
 def test_home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In quotes, the shell leaves it to the program."""
     monkeypatch.setenv("HOME", str(folder))

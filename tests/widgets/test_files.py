@@ -15,7 +15,9 @@ from pytestqt.qtbot import QtBot
 
 from napari_nucleus.inference import segment
 from napari_nucleus.slides import open_slide
+from napari_nucleus.widgets.readers import read_result, read_slide
 from napari_nucleus.widgets.shared import background, layers
+from tests.made_slides import smooth, write_ome_zarr
 from tests.tissue import TYPES, Decoder, Tissue
 
 Told = Callable[[], list[str]]
@@ -92,6 +94,25 @@ def test_a_large_slide_without_overview_fills_once_it_is_open(
     (layer,) = viewer.layers
     qtbot.waitUntil(lambda: layer._slice.image.raw.min() == 7, timeout=20_000)
     assert (np.asarray(layer.data[-1]) == 7).all()
+
+
+def test_folders_are_results_or_slides(folder: Path, tmp_path: Path, told: Told) -> None:
+    """napari offers any folder to both readers, and takes the first that wants it."""
+    pixels = smooth(300, 400)
+    slide = str(write_ome_zarr(tmp_path / "slide.ome.zarr", [pixels]))
+    assert read_result(slide) is None
+    assert read_slide(str(folder)) is None
+    assert read_result(str(folder)) is not None
+    read = read_slide(slide)
+    assert read is not None
+    (layer,) = read(slide)
+    np.testing.assert_array_equal(layer.data, pixels)
+    assert layer.metadata == {"path": slide, "mpp": 0.25}
+    (tmp_path / "empty").mkdir()
+    read = read_slide(str(tmp_path / "empty"))
+    assert read is not None
+    assert read(str(tmp_path / "empty")) == [(None,)]
+    assert "is a folder: choose an image in it" in told()[-1]
 
 
 def test_broken_slide_is_one_line(viewer: Viewer, tmp_path: Path, told: Told) -> None:

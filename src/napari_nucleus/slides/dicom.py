@@ -47,15 +47,18 @@ class Series(NamedTuple):
 
 
 def is_dicom(path: Path) -> bool:
-    """Tell whether a file is DICOM, by its content.
+    """Tell whether a path is a file of DICOM, by its content, as far as it can be read.
 
     Parameters
     ----------
     path : Path
-        The file.
+        The path.
     """
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
 
 
 @config.disable_value_validation()
@@ -78,7 +81,7 @@ def dicom_series(folder: Path) -> list[Series]:
         If the folder cannot be read.
     """
     found: dict[str, Series] = {}
-    for file in sorted(one for one in folder.iterdir() if one.is_file() and is_dicom(one)):
+    for file in sorted(filter(is_dicom, folder.iterdir())):
         try:
             header = _header(file, lambda tag, *_: tag > _MATRIX_ROWS)
             uid, pixels = header.SeriesInstanceUID, _pixels(header)
@@ -117,9 +120,7 @@ def read_dicom(path: Path, scene: int | str | None = None) -> StoredImage:
     choose_scene(path.name, [""], scene)
     series = _header(path, lambda tag, *_: tag > _SERIES).SeriesInstanceUID
     levels: list[_Level] = []
-    for file in sorted(path.parent.iterdir()):
-        if not (file.is_file() and is_dicom(file)):
-            continue
+    for file in sorted(filter(is_dicom, path.parent.iterdir())):
         if _header(file, lambda tag, *_: tag > _SERIES).get("SeriesInstanceUID") == series:
             header = _header(file, lambda tag, *_: tag >= _PIXEL_DATA)
             if "VOLUME" in header.get("ImageType", ["VOLUME"]):

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -39,7 +40,7 @@ def is_ome_zarr(path: Path) -> bool:
     path : Path
         The folder.
     """
-    return any((path / name).is_file() for name in METADATA)
+    return any(os.path.isfile(path / name) for name in METADATA)
 
 
 def read_ome_zarr(path: Path, scene: int | str | None = None) -> StoredImage:

@@ -1,6 +1,7 @@
 """Readers for result folders and slides."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from napari.layers import Image, Layer
@@ -17,12 +18,19 @@ Reader = Callable[[str], list[Any]]
 
 def read_result(path: str | Sequence[str]) -> Reader | None:
     """Return the reader of a result folder, which also opens its image if that is still there."""
-    return _reader(path, _result_layers)
+    return _reader(path, _result_layers) if _is_result(path) else None
 
 
 def read_slide(path: str | Sequence[str]) -> Reader | None:
-    """Return the reader of a slide at its true scale."""
-    return _reader(path, _slide_layers)
+    """Return the reader of a slide, a file or a folder, at its true scale."""
+    return None if _is_result(path) else _reader(path, _slide_layers)
+
+
+def _is_result(path: str | Sequence[str]) -> bool:
+    """Tell whether a path is a result: napari asks all readers of folders for any folder."""
+    if not isinstance(path, str):
+        return False
+    return Path(path).suffix == ".nucleus" or (Path(path) / "run.json").is_file()
 
 
 def _reader(path: str | Sequence[str], read: Callable[[str], list[Layer]]) -> Reader | None:
