@@ -53,6 +53,8 @@ def segment_many(
     model: str | Path | NucleusModel = DEFAULT_MODEL,
     *,
     mpp: float | None = None,
+    scene: int | str | None = None,
+    srgb: bool = False,
     region: tuple[int, int, int, int] | None = None,
     tissue: Literal["all"] | None = None,
     device: str | None = None,
@@ -72,7 +74,9 @@ def segment_many(
         Folder for the results; None is that of each image (`default_folder`).
     model : str or Path or NucleusModel
         Name or file of a checkpoint, or a loaded model.
-    mpp, region, tissue, device, scheduler : object
+    mpp, scene, srgb : object
+        As `open_slide` takes them, the same for all images.
+    region, tissue, device, scheduler : object
         As `segment_steps` takes them, the same for all images.
 
     Yields
@@ -94,7 +98,7 @@ def segment_many(
         started = time.perf_counter()
         yield image
         try:
-            slide = open_slide(image, mpp)
+            slide = open_slide(image, mpp, scene, srgb)
             folder = default_folder(slide) if out is None else Path(out)
             options = {"region": region, "tissue": tissue}
             wanted = folder, slide, network.sha256, slide.require_mpp(), options

@@ -74,12 +74,12 @@ def tiles_on_cluster(
     with ExitStack() as stack:
         client = _connect(scheduler, stack)
         (sent,) = client.scatter([network.to("cpu")], broadcast=True)
-        path = slide.path.resolve()
+        image = slide.path.resolve(), mpp, slide.scenes.other, slide.srgb
 
         def submit() -> object:
             tile = queue.take()
             return client.submit(
-                _make_tile, sent, path, mpp, grid, tile.row, tile.column, device, pure=False
+                _make_tile, sent, image, grid, tile.row, tile.column, device, pure=False
             )
 
         ahead = 2 * max(sum(client.nthreads().values()), 1)
@@ -119,23 +119,22 @@ def _connect(scheduler: str, stack: ExitStack) -> "Client":
 
 def _make_tile(
     network: NucleusModel,
-    path: Path,
-    mpp: float,
+    image: tuple[Path, float, str | None, bool],
     grid: Grid,
     row: int,
     column: int,
     device: str | None,
 ) -> tuple[int, int, bytes]:
     """Return the place of a tile and the contents of its file; called on a worker."""
-    slide = _opened(path, mpp)
+    slide = _opened(*image)
     chosen = pick_device(device)
     network = network.eval().to(chosen).to(memory_format=memory_format(chosen))
     tile = grid.tile(row, column)
     queue = TileQueue([tile], grid, None)
     ((_, maps),) = compute_maps(queue, slide, grid, [network], Stages())
-    return row, column, find_nuclei(slide, grid, network, tile, maps, mpp).to_bytes()
+    return row, column, find_nuclei(slide, grid, network, tile, maps, image[1]).to_bytes()
 
 
 @lru_cache(1)
-def _opened(path: Path, mpp: float) -> Slide:
-    return open_slide(path, mpp)
+def _opened(path: Path, mpp: float, scene: str | None, srgb: bool) -> Slide:
+    return open_slide(path, mpp, scene, srgb)

@@ -84,9 +84,9 @@ def open_slide(
     if mpp is None and stored.size is not None:
         mpp = stored.size.mpp
     levels, white = stored.levels, stored.white
-    if srgb := srgb and stored.profile is not None:
-        assert stored.profile is not None
-        conversion = SRGB(stored.profile, path.name)
+    profile = stored.profile if srgb else None
+    if profile is not None:
+        conversion = SRGB(profile, path.name)
         levels, white = conversion.levels(levels), conversion.color(white)
     pyramid, overview = with_coarser(levels)
     return Slide(
@@ -99,7 +99,7 @@ def open_slide(
         overview,
         stored.scenes,
         stored.profile,
-        srgb,
+        profile is not None,
         stored.fingerprint,
     )
 
