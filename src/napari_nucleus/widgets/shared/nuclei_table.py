@@ -49,6 +49,7 @@ _TITLE = "Table of nuclei"
 _HEIGHT = 230  # of the dock, in pixels
 _PADDING = 36  # of a column, for the arrow of sorting or the colour of a type
 _LETTERS = 7  # of a list of choices, at the least
+_NARROWEST = 130  # px of a field; a list of results would have room for its placeholder
 _ALL = "All classes"
 _SET_CLASS = "Set class…"
 
@@ -341,7 +342,8 @@ class NucleiTable(QWidget):
         rows.setDefaultSectionSize(22)
         for choice in (self.results, self.type, self.set_class):
             shrinkable(choice).setMinimumContentsLength(_LETTERS)
-        self.condition.setMinimumWidth(130)
+        for field in (self.results, self.condition):
+            field.setMinimumWidth(_NARROWEST)
         bar = QHBoxLayout()
         bar.addWidget(self.results)
         bar.addWidget(self.type)
