@@ -11,7 +11,7 @@ from skimage.draw import line as line_pixels
 
 from napari_nucleus.errors import UserError
 from napari_nucleus.results.journal.pixels import PixelChange
-from napari_nucleus.results.journal.rows import NucleusTable
+from napari_nucleus.results.journal.rows import NucleusTable, distinct
 from napari_nucleus.results.journal.state import Notes, State
 from napari_nucleus.results.labels import CHUNK, read_box, read_pixels
 from napari_nucleus.results.regions import Regions
@@ -115,7 +115,7 @@ class Canvas:
         UserError
             If there are none, or no such nuclei.
         """
-        wanted = np.unique(np.fromiter(labels, np.int64))
+        wanted = distinct(np.fromiter(labels, np.int64))
         if not len(wanted):
             raise UserError("No nucleus is selected: click one, or draw around several.")
         if not (known := self.table.known(wanted)).all():

@@ -20,6 +20,7 @@ from napari_nucleus.results.journal.journal import Journal, Line
 from napari_nucleus.results.journal.lock import try_lock
 from napari_nucleus.results.journal.pixels import PixelChange
 from napari_nucleus.results.journal.recovery import settle
+from napari_nucleus.results.journal.rows import distinct
 from napari_nucleus.results.journal.state import State
 from napari_nucleus.results.labels import open_labels
 from napari_nucleus.results.regions import Regions
@@ -191,7 +192,7 @@ class EditSession:
         labels : iterable of int
             The nuclei.
         """
-        wanted = np.unique(np.fromiter(labels, np.int64))
+        wanted = distinct(np.fromiter(labels, np.int64))
         table = self._state.table
         return pd.DataFrame(table.rows(wanted[table.known(wanted)]))
 

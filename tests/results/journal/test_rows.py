@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from napari_nucleus.results.journal.rows import NucleusTable, Rows
+from napari_nucleus.results.journal.rows import NucleusTable, Rows, distinct
 
 TYPES = np.array(["dark", "pale"], object)
 
@@ -82,6 +82,13 @@ def test_rows_come_change_and_go(count: int, looked_at: bool) -> None:
 def test_labels_beyond_its_own_are_not_known() -> None:
     table = table_of(some_rows(np.array([1, 2]), np.random.default_rng(0)))
     assert not table.known(np.array([2**32 + 1, -1, 3])).any()
+
+
+@pytest.mark.parametrize("labels", [[], [-1], [3, 3], [7, -1, 2, 7, 2**40]])
+def test_distinct_labels(labels: list[int]) -> None:
+    found = distinct(np.array(labels, np.int64))
+    assert found.tolist() == sorted(set(labels))
+    assert found.dtype == np.int64
 
 
 def test_single_edits_copy_no_columns() -> None:

@@ -2,14 +2,13 @@
 
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
-from functools import reduce
 from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 import numpy as np
 
 from napari_nucleus.results.journal.pixels import PixelChange
 from napari_nucleus.results.journal.retyped import Retyped
-from napari_nucleus.results.journal.rows import Rows, rows_from_json, rows_to_json
+from napari_nucleus.results.journal.rows import Rows, distinct, rows_from_json, rows_to_json
 
 T = TypeVar("T")
 
@@ -68,9 +67,10 @@ class Edit:
     @property
     def labels(self) -> np.ndarray:
         """Labels (N,) of nuclei whose rows come, go or change, ascending, each once."""
-        retyped = np.zeros(0, np.int64) if self.retyped is None else self.retyped.labels
-        rows = () if self.rows is None else self.rows
-        return reduce(np.union1d, (each["label"] for each in rows), retyped).astype(np.int64)
+        parts = [] if self.rows is None else [rows["label"] for rows in self.rows]
+        if self.retyped is not None:
+            parts.append(self.retyped.labels)
+        return distinct(np.concatenate([np.zeros(0, np.int64), *parts]))
 
     def inverse(self) -> "Edit":
         """Return the edit that takes this one back."""

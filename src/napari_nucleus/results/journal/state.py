@@ -165,7 +165,7 @@ class State:
         """
         self.notes.apply(edit)
         touched = edit.labels
-        self._counts.subtract(self._types_of(touched))
+        self._counts.subtract(Counter(self._types_of(touched)))  # which counts in C
         if edit.rows is not None:
             self.table.replace(*edit.rows)
         if edit.retyped is not None:
