@@ -1,10 +1,18 @@
 """The nuclei table in memory, held against one row per label."""
 
+import json
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from napari_nucleus.results.journal.rows import NucleusTable, Rows, distinct
+from napari_nucleus.results.journal.rows import (
+    NucleusTable,
+    Rows,
+    distinct,
+    rows_from_json,
+    rows_to_json,
+)
 
 TYPES = np.array(["dark", "pale"], object)
 
@@ -82,6 +90,34 @@ def test_rows_come_change_and_go(count: int, looked_at: bool) -> None:
 def test_labels_beyond_its_own_are_not_known() -> None:
     table = table_of(some_rows(np.array([1, 2]), np.random.default_rng(0)))
     assert not table.known(np.array([2**32 + 1, -1, 3])).any()
+
+
+@pytest.mark.parametrize("count", [0, 7, 5000])
+def test_rows_are_in_the_journal_without_loss(count: int) -> None:
+    """A few as lists that anyone can read, many in some bytes each."""
+    rng = np.random.default_rng(count)
+    rows = some_rows(np.arange(1, count + 1), rng)
+    rows["area_um2"][::3] = np.nan
+    rows["edited"] = rng.random(count) < 0.5
+    stored = json.dumps(rows_to_json(rows), allow_nan=False)
+    found = rows_from_json(json.loads(stored))
+    for name, values in rows.items():
+        np.testing.assert_array_equal(found[name], values)
+    if count == 7:
+        assert json.loads(stored)["type"] == rows["type"].tolist()
+    if count == 5000:
+        assert len(stored) < 12 * count
+
+
+@pytest.mark.parametrize(
+    "damage", [{"data": "!"}, {"data": "AAAA"}, {"names": []}, {"dtype": "O"}, {"dtype": "<i8"}]
+)
+def test_damaged_rows_are_told(damage: dict[str, object]) -> None:
+    rows = {"type": np.array(["dark"] * 1001, object)}
+    stored = rows_to_json(rows)
+    stored["type"].update(damage)
+    with pytest.raises(ValueError, match=r"\w"):
+        rows_from_json(stored)
 
 
 @pytest.mark.parametrize("labels", [[], [-1], [3, 3], [7, -1, 2, 7, 2**40]])

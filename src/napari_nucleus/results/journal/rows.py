@@ -1,5 +1,7 @@
 """The nuclei table in memory, changed row by row."""
 
+import base64
+import zlib
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,9 @@ from napari_nucleus.results.journal.retyped import Retyped
 
 Rows = dict[str, np.ndarray]
 """Columns of some nuclei, `label` among them."""
+
+# Nuclei up to which the journal lists their values, for everyone to read.
+_LISTED = 1000
 
 
 class NucleusTable:
@@ -206,8 +211,11 @@ def distinct(labels: np.ndarray) -> np.ndarray:
     return ordered[first]
 
 
-def rows_to_json(rows: Rows) -> dict[str, list[Any]]:
+def rows_to_json(rows: Rows) -> dict[str, Any]:
     """Return rows as JSON has them, without loss; a number that is missing becomes null.
+
+    Columns of many nuclei are packed: a class for a million would be 80 MB of text, which is parsed
+    whenever the result is opened.
 
     Parameters
     ----------
@@ -215,20 +223,54 @@ def rows_to_json(rows: Rows) -> dict[str, list[Any]]:
         Columns of strings, numbers or truth values.
     """
     return {
-        name: [None if value != value else value for value in values.tolist()]
+        name: _listed(values) if len(values) <= _LISTED else _packed(values)
         for name, values in rows.items()
     }
 
 
-def rows_from_json(rows: dict[str, list[Any]]) -> Rows:
-    """Return what `rows_to_json` was given, whole numbers and fractions in 64 bits.
+def rows_from_json(rows: dict[str, Any]) -> Rows:
+    """Return what `rows_to_json` was given; numbers of a list in 64 bits.
 
     Parameters
     ----------
-    rows : dict of str to list
+    rows : dict of str to Any
         Column name to values.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        If they are damaged.
     """
-    return {name: _column(values) for name, values in rows.items()}
+    return {
+        name: _unpacked(values) if isinstance(values, dict) else _column(values)
+        for name, values in rows.items()
+    }
+
+
+def _listed(values: np.ndarray) -> list[Any]:
+    return [None if value != value else value for value in values.tolist()]
+
+
+def _packed(values: np.ndarray) -> dict[str, Any]:
+    if values.dtype == object:
+        codes, names = pd.factorize(values)
+        return {"names": names.tolist(), **_packed(codes.astype(np.uint32))}
+    dtype = values.dtype.newbyteorder("<")
+    data = zlib.compress(values.astype(dtype).tobytes(), 1)
+    return {"dtype": dtype.str, "data": base64.b64encode(data).decode("ascii")}
+
+
+def _unpacked(stored: dict[str, Any]) -> np.ndarray:
+    try:
+        data = zlib.decompress(base64.b64decode(stored["data"], validate=True))
+    except zlib.error as error:
+        raise ValueError(f"invalid rows: {error}") from error
+    values = np.frombuffer(data, stored["dtype"])
+    if "names" not in stored:
+        return values
+    if values.max(initial=0) >= len(stored["names"]):
+        raise ValueError("names of types are missing")
+    return np.array(stored["names"], object)[values]
 
 
 def _stored_type(field: pa.Field) -> pa.DataType:
