@@ -169,6 +169,7 @@ SLIDES: dict[str, Callable[[], Layer]] = {
     "grey with a pink speck": lambda: on(glass(), grey(), strokes(PINK, (400, 300), width=20)),
     "brown": lambda: on(glass(), spread(immunohistochemistry())),
     "blue": lambda: on(glass(), haematoxylin_and_eosin()[..., [1, 0, 2]]),
+    "deep blue": lambda: on(glass(), grey() * (2.2, 1.6, 0.55)),
     "unscanned": lambda: framed(on(glass(), haematoxylin_and_eosin())),
 }
 
@@ -202,6 +203,14 @@ def test_ink_counts_close_to_tissue_alone(color: tuple[float, float, float]) -> 
     distance = ndimage.distance_transform_edt(~truth)
     assert mask[truth].mean() >= 0.995
     assert not mask[distance > 1e3 / MPP].any()
+
+
+def test_tissue_is_found_under_green_ink() -> None:
+    truth = np.zeros(SHAPE, bool)
+    truth[285:315, 100:700] = True  # a core biopsy, with a stroke along all of it
+    stroke = strokes(GREEN, (50, 300), (750, 300))
+    light = glass() * 10 ** -(truth[..., None] * haematoxylin_and_eosin() + stroke)
+    assert find_tissue(slide_of(light)).mask[truth].mean() >= 0.995
 
 
 @pytest.mark.parametrize("part", [1, 0.3, 0.1])

@@ -125,13 +125,14 @@ def find_tissue(slide: Slide) -> Tissue:
     mask = np.zeros(overview.shape[:2], bool)
     if height * width * mpp**2 >= _SMALL:
         mpp *= max(downsample)
-        mask = _grown(_tissue(np.asarray(cv2.GaussianBlur(overview, (3, 3), 0), np.uint8), mpp), mpp)
+        mask = _grown(_tissue(overview, mpp), mpp)
     return Tissue(mask if mask.any() else ~mask, downsample)
 
 
 def _tissue(rgb: NDArray[np.uint8], mpp: float) -> NDArray[np.bool_]:
     """Return the tissue of an overview of so many µm/px; none if there is no glass."""
-    planes = np.ascontiguousarray(np.moveaxis(rgb, 2, 0))  # quicker than pixel by pixel
+    smooth = np.asarray(cv2.GaussianBlur(rgb, (3, 3), 0), np.uint8)
+    planes = np.ascontiguousarray(np.moveaxis(smooth, 2, 0))  # quicker than pixel by pixel
     white, unscanned = planes.min(axis=0) >= 250, planes.max(axis=0) < 10
     density = _DENSITY[planes]
     density[:, white | unscanned] = 0
@@ -145,19 +146,24 @@ def _tissue(rgb: NDArray[np.uint8], mpp: float) -> NDArray[np.bool_]:
     total = density.sum(axis=0)
     color = density.max(axis=0) - density.min(axis=0)
 
-    # Green ink takes less green than blue from the light, unless there is tissue under it; red ink
-    # takes more than blood does. What is wider than a stroke is a dye. The densities of stains
-    # differ by more than a fifth of their mean.
+    # Green ink takes less green than blue from the light, unless there is tissue under it; blue ink
+    # takes more green than dyes do, and red ink more than blood. What is wider than a stroke is a
+    # dye. The densities of stains differ by more than a fifth of their mean.
     pen = (5 * red > 7 * green) & (green <= blue) & (red > 1000)
-    pen |= (red > 6000) & (red > green) & (20 * blue < 9 * red)
+    pen |= (
+        (red > 6000)
+        & (red > green)
+        & (20 * blue < 9 * red)
+        & (4 * green > 3 * np.minimum(red, 13000))
+    )
     pen |= (green > 6000) & (5 * blue > 3 * green) & (10 * red < green)
     pen &= ~_solid(pen, mpp, times=12)
     black = (15 * color < total) & (total > 7500)
 
     colored, textured = color > _COLOR, texture > _TEXTURE
     fringe = _grown(_solid(pen, mpp) | black | unscanned, mpp, times=2)
-    tissue = _cleaned(colored & ~fringe, mpp)
-    grey = _solid(textured & ~colored & ~pen, mpp, times=3)  # no rims of bubbles
+    tissue = _cleaned(colored & ~pen & ~fringe, mpp)
+    grey = _solid(textured & ~colored & ~pen, mpp, times=3)  # bubbles have thinner rims
     if np.count_nonzero(grey) >= np.count_nonzero(tissue):
         return _cleaned(colored | textured | (total > _DARK), mpp)
     ink = (colored | pen | black) & _grown(tissue, mpp, times=15)
