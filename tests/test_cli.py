@@ -134,17 +134,28 @@ def test_images_of_one_name_stand_side_by_side(tmp_path: Path, image: Path, weig
     out.mkdir()
     (out / "colon-2.csv").write_text("patient,stage\n17,II\n")
     given = ("segment", image, twin, "--out", out, "--model", weights, "--mpp", 0.25)
-    for _ in range(2):
-        first, second = answer(*given)["results"]
-        assert [first["result"], second["result"]] == [
-            str(out / "colon.nucleus"),
-            str(out / "colon-3.nucleus"),
-        ]
-        assert second["csv"] == str(out / "colon-3.csv")
-        assert second["reason"] == "colon.nucleus is of another image"
-        assert len(pd.read_csv(second["csv"])) == second["counts"]["nuclei"]
+    first, second = answer(*given)["results"]
+    assert [first["result"], second["result"]] == [
+        str(out / "colon.nucleus"),
+        str(out / "colon-3.nucleus"),
+    ]
+    assert second["csv"] == str(out / "colon-3.csv")
+    assert second["reason"] == "colon.nucleus is of another image"
+    assert len(pd.read_csv(second["csv"])) == second["counts"]["nuclei"]
     assert (out / "colon-2.csv").read_text() == "patient,stage\n17,II\n"
-    assert run(*given).stdout.splitlines()[1].endswith("(colon.nucleus is of another image)")
+    files = written(out)
+    again = answer(*given)["results"]
+    assert [entry["result"] for entry in again] == [first["result"], second["result"]]
+    assert all(entry["was_finished"] for entry in again)
+    assert written(out) == files
+    line = run(*given).stdout.splitlines()[1]
+    assert line.startswith("colon.png: is segmented already, ")
+    assert line.endswith(f"{out / 'colon-3.nucleus'}, {out / 'colon-3.csv'}")
+
+
+def written(folder: Path) -> dict[Path, int]:
+    """When every file was written."""
+    return {file: file.stat().st_mtime_ns for file in folder.rglob("*") if file.is_file()}
 
 
 def test_segment_a_folder_beside_its_images(

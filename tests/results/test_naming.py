@@ -2,6 +2,7 @@ import json
 import os
 import shutil
 from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,17 @@ import pytest
 from PIL import Image
 
 from napari_nucleus.edits.session import EditSession
+from napari_nucleus.errors import UserError
 from napari_nucleus.results import Result, ResultWriter
 from napari_nucleus.results.export import write_csv
 from napari_nucleus.results.naming import (
     Destination,
     choose_destination,
     default_folder,
+    finished_result,
     run_title,
 )
+from napari_nucleus.results.unfinished import Unfinished
 from napari_nucleus.slides import Slide, open_slide, slide_from_arrays
 
 MODEL = "ab" * 32
@@ -239,3 +243,66 @@ def test_an_earlier_result_that_was_moved_away_counts(slide: Slide, out: Path) -
     result.path.rename(out / "slide.nucleus.0123abcd.old")
     assert choose(out, slide, region=BOX).result.name == "slide-2.nucleus"
     assert json.loads((out / "slide.nucleus" / "run.json").read_text()) == result.run
+
+
+def begin(result: Path, slide: Slide, tiles: int = 1, **changed: Any) -> None:
+    """What a run leaves that was stopped."""
+    settings = {"sha256": slide.digest(), "mpp": slide.mpp, "model": MODEL}
+    settings |= {"region": None, "regions": None, "tissue": None}
+    store = Unfinished(result, {**settings, "version": version("napari-nucleus"), **changed}, 9)
+    for number in range(tiles):
+        store.write(f"0-{number}.npz", b"nuclei")
+
+
+def test_unfinished_run_goes_on_wherever_it_is(slide: Slide, out: Path, tmp_path: Path) -> None:
+    """Before another place is taken, also one that only has to be overwritten."""
+    twin = make_slide(tmp_path / "b" / "slide.png", 90)
+    begin(out / "slide.nucleus", twin)
+    begin(out / "slide-2.nucleus", slide, model="cd" * 32)
+    begin(out / "slide-3.nucleus", slide)
+    for resume in (True, False):
+        place = choose_destination(out, slide, MODEL, slide.mpp, {}, resume)
+        assert names(place) == ("slide-3.nucleus", "slide-3.csv")
+        assert place.reason == "slide.nucleus is unfinished, with another image"
+
+
+@pytest.mark.parametrize(
+    ("changed", "name"),
+    [
+        ({"model": "cd" * 32}, "model"),
+        ({"mpp": 0.5}, "µm/px"),
+        ({"region": BOX}, "region"),
+        ({"tissue": "all", "version": "0.0.1"}, "tissue, version of napari-nucleus"),
+    ],
+)
+def test_only_the_same_is_resumed(slide: Slide, out: Path, changed: dict, name: str) -> None:
+    begin(out / "slide.nucleus", slide, **changed)
+    with pytest.raises(UserError, match=f"slide.nucleus.unfinished was begun with another {name}:"):
+        choose_destination(out, slide, MODEL, slide.mpp, {}, resume=True)
+    place = choose_destination(out, slide, MODEL, slide.mpp, {})
+    assert place.result.name == "slide-2.nucleus"
+    assert place.reason == f"slide.nucleus is unfinished, with another {name}"
+
+
+def test_run_that_was_killed_before_its_first_tile_does_not_count(slide: Slide, out: Path) -> None:
+    (out / "slide.nucleus.unfinished").mkdir(parents=True)
+    assert choose(out, slide).result.name == "slide.nucleus"
+
+
+def test_tiles_of_unknown_settings_are_not_trusted(slide: Slide, out: Path) -> None:
+    begin(out / "slide.nucleus", slide)
+    settings = out / "slide.nucleus.unfinished" / "settings.json"
+    for damage in (lambda: settings.write_text("{"), settings.unlink):
+        damage()
+        assert choose(out, slide).result.name == "slide-2.nucleus"
+
+
+def test_tiles_of_a_finished_result_are_removed(slide: Slide, out: Path) -> None:
+    """They are left by a run that was killed at its very end; not those of another model."""
+    write(choose(out, slide), slide)
+    for changed, left in (({"model": "cd" * 32}, True), ({}, False)):
+        shutil.rmtree(out / "slide.nucleus.unfinished", ignore_errors=True)
+        begin(out / "slide.nucleus", slide, 3, **changed)
+        result = finished_result(out, slide, MODEL, slide.mpp, {})
+        assert result is not None
+        assert (out / "slide.nucleus.unfinished").exists() == left

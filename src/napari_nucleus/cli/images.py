@@ -50,7 +50,7 @@ def find_images(named: Iterable[Path]) -> Found:
     skipped: dict[str, Path] = {}
     empty = []
     for path in paths:
-        is_folder = _is_folder(path) and path.suffix != ".nucleus"
+        is_folder = _is_folder(path) and ".nucleus" not in path.suffixes
         files = slides_in(path) if is_folder else [path]
         taken = [file for file in files if _is_image(file)]
         if is_folder and not taken:

@@ -1,7 +1,7 @@
 """Tiles made on this machine: reading, network and nuclei of different tiles go side by side."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from contextvars import copy_context
@@ -18,7 +18,6 @@ from napari_nucleus.inference.stages import Stages
 from napari_nucleus.inference.tile_nuclei import TileNuclei, find_nuclei
 from napari_nucleus.inference.tile_queue import TileQueue
 from napari_nucleus.models import NucleusModel
-from napari_nucleus.results.unfinished import Unfinished
 from napari_nucleus.slides import Slide
 from napari_nucleus.slides.tiles import Grid, Tile
 
@@ -41,7 +40,7 @@ def tiles_here(
     grid: Grid,
     networks: Sequence[NucleusModel],
     mpp: float,
-    store: Unfinished,
+    keep: Callable[[str, bytes], object],
     stages: Stages,
 ) -> Iterator[TileNuclei]:
     """Make tiles, keep them in files, and yield them as they are finished.
@@ -58,8 +57,8 @@ def tiles_here(
         The network in evaluation mode, once on every device that is to be used.
     mpp : float
         µm per level-0 pixel.
-    store : Unfinished
-        Takes the files.
+    keep : callable
+        Takes the name and the contents of every file (`Unfinished.write`).
     stages : Stages
         Takes the times.
 
@@ -78,7 +77,7 @@ def tiles_here(
         with stages("nuclei"):
             nuclei = find_nuclei(slide, grid, networks[0], tile, maps, mpp)
         with stages("writing"):
-            store.write(file_name(tile.row, tile.column), nuclei.to_bytes())
+            keep(file_name(tile.row, tile.column), nuclei.to_bytes())
         return nuclei
 
     workers = max((os.cpu_count() or 2) // 2, 1)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Generator
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -11,9 +12,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from napari_nucleus.errors import UserError
 from napari_nucleus.inference.areas import Area, area_to_segment
 from napari_nucleus.inference.assemble import Assembly
-from napari_nucleus.inference.cluster import tiles_on_cluster
+from napari_nucleus.inference.cluster import connected
 from napari_nucleus.inference.on_this_machine import (
     compute_maps,
     file_name,
@@ -58,6 +60,8 @@ class Progress:
         Which of its nuclei are centred in the tile, and in what is asked for.
     joined : float
         Share of the last pass, which makes labels and table of the tiles.
+    kept : int
+        Tiles that an earlier run had done.
     """
 
     done: int
@@ -66,6 +70,7 @@ class Progress:
     tile: TileNuclei | None = None
     own: NDArray[np.bool_] | None = None
     joined: float = 0.0
+    kept: int = 0
 
 
 def segment_steps(
@@ -155,83 +160,94 @@ def segment_steps(
     if slide.mpp != resolution:
         slide = replace(slide, mpp=resolution)
     network = model if isinstance(model, NucleusModel) else load_checkpoint(model)
-    chosen = pick_device(device)
-    network = network.eval().to(chosen).to(memory_format=memory_format(chosen))
     area = area_to_segment(slide, region, regions)
     grid = _grid(slide, network, resolution)
     found = None if tissue == "all" else find_tissue(slide) if tissue is None else tissue
     tiles = [tile for tile in grid.tiles() if _is_wanted(tile, grid, area, found)]
+    places = {(tile.row, tile.column): tile for tile in tiles}
     options = {
         "region": region,
         "regions": regions
         and {name: [(float(x), float(y)) for x, y in line] for name, line in regions.items()},
         "tissue": tissue.digest() if isinstance(tissue, Tissue) else tissue,
     }
-    run = {
-        "source": slide.source(),
-        "model": {
-            "name": network.name,
-            "sha256": network.sha256,
-            "mpp": network.mpp,
-            "types": list(network.types),
-        },
-        "options": {**options, "instances": network.instances},
-        "tissue": 1.0 if found is None else round(found.share, 4),
-        "device": str(chosen),
-    }
-    store = Unfinished(
-        Path(out),
-        {
-            **options,
-            "instances": network.instances,
-            "sha256": slide.digest(),
-            "mpp": resolution,
-            "model": network.sha256,
-            "version": version("napari-nucleus"),
-        },
-        len(tiles),
-    )
 
     def load(place: Place) -> TileNuclei | None:
         data = store.read(file_name(*place))
-        return None if data is None else TileNuclei.from_bytes(data, resolution)
+        try:
+            return None if data is None else TileNuclei.from_bytes(data, resolution)
+        except ValueError:  # damaged: it is made again
+            return None
 
-    colors = type_colors(network.types or [UNTYPED])
+    def load_finished(place: Place) -> TileNuclei | None:
+        nuclei = load(place)
+        if nuclei is None and place in places:
+            raise UserError(
+                f"{store.folder / file_name(*place)} is damaged or gone: segment again, which "
+                "makes it again."
+            )
+        return nuclei
+
     stages = Stages()
-    with ResultWriter(out, slide.shape, resolution, colors, run) as writer:
+    with ExitStack() as stack:
+        cluster = None
+        if scheduler is not None:
+            cluster = stack.enter_context(connected(scheduler, slide, device))
+        chosen = pick_device("cpu" if cluster else device)
+        network = network.eval().to(chosen).to(memory_format=memory_format(chosen))
+        run = {
+            "source": slide.source(),
+            "model": {
+                "name": network.name,
+                "sha256": network.sha256,
+                "mpp": network.mpp,
+                "types": list(network.types),
+            },
+            "options": {**options, "instances": network.instances},
+            "tissue": 1.0 if found is None else round(found.share, 4),
+            "device": cluster.device if cluster else str(chosen),
+        }
+        colors = type_colors(network.types or [UNTYPED])
+        writer = stack.enter_context(ResultWriter(out, slide.shape, resolution, colors, run))
+        store = Unfinished(
+            Path(out),
+            {
+                **options,
+                "instances": network.instances,
+                "sha256": slide.digest(),
+                "mpp": resolution,
+                "model": network.sha256,
+                "version": version("napari-nucleus"),
+            },
+            len(tiles),
+        )
         yield Progress(0, len(tiles), 0)
-        done = count = 0
+        done = kept = count = 0
         missing = []
-        for tile in tiles:
-            try:
-                nuclei = load((tile.row, tile.column))
-            except ValueError:  # damaged: it is made again
-                nuclei = None
+        for place, tile in places.items():
+            nuclei = load(place)
             if nuclei is None:
                 missing.append(tile)
                 continue
-            done, own = done + 1, _own(nuclei, grid, area)
+            done, kept, own = done + 1, kept + 1, _own(nuclei, grid, area)
             count += int(own.sum())
-            yield Progress(done, len(tiles), count, nuclei, own)
+            yield Progress(done, len(tiles), count, nuclei, own, kept=kept)
         queue = TileQueue(missing, grid, view)
-        if scheduler is None:
-            networks = on_every_gpu(network) if device is None else [network]
-            finished = tiles_here(queue, slide, grid, networks, resolution, store, stages)
+        if cluster:
+            finished = cluster.tiles(queue, grid, network, store, stages)
         else:
-            finished = tiles_on_cluster(
-                scheduler, queue, slide, grid, network, device, resolution, store, stages
-            )
+            networks = on_every_gpu(network) if device is None else [network]
+            finished = tiles_here(queue, slide, grid, networks, resolution, store.write, stages)
         for nuclei in finished:
             done, own = done + 1, _own(nuclei, grid, area)
             count += int(own.sum())
-            yield Progress(done, len(tiles), count, nuclei, own)
+            yield Progress(done, len(tiles), count, nuclei, own, kept=kept)
         with stages("joining"):
-            places = [(tile.row, tile.column) for tile in tiles]
-            assembly = Assembly(places, load, slide, grid, resolution, area.names)
+            assembly = Assembly(places, load_finished, slide, grid, resolution, area.names)
             for table in assembly.tables(network, writer.target.parent):
                 writer.append(table)
             for share in assembly.paint(writer):
-                yield Progress(done, len(tiles), assembly.count, joined=share)
+                yield Progress(done, len(tiles), assembly.count, joined=share, kept=kept)
         seconds = {"total": time.perf_counter() - started, **stages.seconds}
         result = writer.finish(seconds={name: round(value, 2) for name, value in seconds.items()})
     store.remove()

@@ -1,7 +1,7 @@
 """How long the stages of a run were busy."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from threading import Lock
 
@@ -33,6 +33,16 @@ class Stages:
         try:
             yield
         finally:
-            taken = time.perf_counter() - started
-            with self._lock:
+            self.add({stage: time.perf_counter() - started})
+
+    def add(self, seconds: Mapping[str, float]) -> None:
+        """Add times of stages.
+
+        Parameters
+        ----------
+        seconds : mapping of str to float
+            Seconds by stage.
+        """
+        with self._lock:
+            for stage, taken in seconds.items():
                 self.seconds[stage] += taken

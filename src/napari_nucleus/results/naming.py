@@ -3,7 +3,7 @@
 import filecmp
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,8 +21,13 @@ from napari_nucleus.results.export import write_csv
 from napari_nucleus.results.journal.lock import is_locked
 from napari_nucleus.results.reader import Result, open_result
 from napari_nucleus.results.schema import Run
-from napari_nucleus.results.swap import is_corrected, put_back
-from napari_nucleus.results.unfinished import other_settings, unfinished_folder
+from napari_nucleus.results.swap import is_corrected, put_back, remove_leftovers
+from napari_nucleus.results.unfinished import (
+    IMAGE,
+    is_unfinished,
+    other_settings,
+    unfinished_folder,
+)
 from napari_nucleus.slides import Slide
 
 
@@ -100,32 +105,29 @@ def choose_destination(
         If an unfinished run is refused.
     """
     wanted = _Wanted(slide, model, mpp, _plain(options))
-    name = portable_name(slide.name)
-    first = ""
-    for n in count(1):
-        stem = name if n == 1 else f"{name}-{n}"
-        result, csv = folder / f"{stem}.nucleus", folder / f"{stem}.csv"
-        if (others := other_settings(result, wanted.settings)) and resume:
-            raise UserError(
-                f"{unfinished_folder(result)} was begun with another {others}: take the same to go "
-                "on, or begin anew.",
-                "resume",
-            )
-        reason = wanted.obstacle(result, csv)
-        if others and not reason:
-            reason = f"{result.name} is unfinished, with another {others}"
-        if not reason:
-            if os.path.lexists(result):
-                first = first or "replaces the same segmentation"
-            return Destination(result, csv, first)
-        first = first or reason
-    raise AssertionError("numbers do not end")
+    places = list(_places(folder, slide))
+
+    def is_free(number: int) -> bool:
+        return not wanted.obstacle(*places[number])
+
+    begun = (number for number, (result, _) in enumerate(places) if is_unfinished(result))
+    number = next(filter(is_free, begun), None)
+    if number is None:
+        if resume:
+            wanted.refuse_others(result for result, _ in places)
+        number = next(filter(is_free, range(len(places))))
+    result, csv = places[number]
+    replaced = "replaces the same segmentation" if os.path.lexists(result) else ""
+    obstacles = (wanted.obstacle(*place) for place in places[:number])
+    return Destination(result, csv, next(filter(None, obstacles), replaced))
 
 
 def finished_result(
     folder: Path, slide: Slide, model: str, mpp: float | None, options: Mapping[str, Any]
 ) -> Result | None:
     """Return the result of the same segmentation, corrected or not; None if there is none.
+
+    Tiles that are still there, of a run that was killed when it was finished, are removed.
 
     Parameters
     ----------
@@ -138,18 +140,13 @@ def finished_result(
         That with the lowest number, as it is now.
     """
     wanted = _Wanted(slide, model, mpp, _plain(options))
-    name = portable_name(slide.name)
-    for n in count(1):
-        stem = name if n == 1 else f"{name}-{n}"
-        result = folder / f"{stem}.nucleus"
-        put_back(result)
-        if os.path.lexists(result):
-            with suppress(UserError):  # cannot be read
-                if not wanted.difference(earlier := open_result(result)):
-                    return earlier
-        elif not (os.path.lexists(folder / f"{stem}.csv") or unfinished_folder(result).exists()):
-            return None
-    raise AssertionError("numbers do not end")
+    for result, _ in _places(folder, slide):
+        with suppress(UserError):  # cannot be read
+            if not wanted.difference(earlier := open_result(result)):
+                if not other_settings(result, wanted.settings):
+                    remove_leftovers(result)
+                return earlier
+    return None
 
 
 def run_title(run: Run) -> str:
@@ -189,11 +186,22 @@ class _Wanted:
         own = {"sha256": self.slide.digest(), "mpp": self.mpp, "model": self.model}
         return {**own, **options, "version": version("napari-nucleus")}
 
+    def refuse_others(self, results: Iterable[Path]) -> None:
+        """Raise if there is an unfinished run of the image with other settings."""
+        for result in results:
+            others = other_settings(result, self.settings)
+            if others and IMAGE not in others:
+                raise UserError(
+                    f"{unfinished_folder(result)} was begun with another {', '.join(others)}: take "
+                    "the same to go on, or begin another beside it without resuming."
+                )
+
     def obstacle(self, path: Path, csv: Path) -> str:
         """Return why a new result cannot go there; empty if it can."""
-        put_back(path)
         if not os.path.lexists(path):
-            return f"{csv.name} is there already" if os.path.lexists(csv) else ""
+            if os.path.lexists(csv):
+                return f"{csv.name} is there already"
+            return self._unfinished(path)
         try:
             earlier = open_result(path)
         except UserError:
@@ -206,7 +214,7 @@ class _Wanted:
             return f"{path.name} is open for correction"
         if os.path.lexists(csv) and not _is_table_of(earlier, csv):
             return f"{csv.name} is not the table of {path.name}, or was changed"
-        return ""
+        return self._unfinished(path)
 
     def difference(self, earlier: Result) -> str:
         """Return how a result differs from the new one; empty if corrections alone may differ."""
@@ -220,9 +228,17 @@ class _Wanted:
             return "is of another model"
         if run["source"]["mpp"] != self.mpp:
             return "has another µm/px"
-        if _plain(chosen) != self.options:
+        chosen, wanted = _plain(chosen), dict(self.options)
+        if chosen.pop("tissue", None) != wanted.pop("tissue", None):
+            return "has tissue chosen in another way"
+        if chosen != wanted:
             return f"is of another region ({_where(run['options'])})"
         return ""
+
+    def _unfinished(self, path: Path) -> str:
+        """Return how an unfinished run differs from the new one."""
+        others = ", ".join(other_settings(path, self.settings))
+        return f"{path.name} is unfinished, with another {others}" if others else ""
 
     def _is_source_of(self, earlier: Result) -> bool:
         """Tell whether the image is the file that a result was made from, which may have moved."""
@@ -231,6 +247,18 @@ class _Wanted:
             return source == path
         known = earlier.image_paths()
         return Path(source) not in known or any(path.samefile(place) for place in known)
+
+
+def _places(folder: Path, slide: Slide) -> Iterator[tuple[Path, Path]]:
+    """Yield result and table by their numbers, up to the first where nothing is."""
+    name = portable_name(slide.name)
+    for number in count(1):
+        stem = name if number == 1 else f"{name}-{number}"
+        result, csv = folder / f"{stem}.nucleus", folder / f"{stem}.csv"
+        put_back(result)
+        yield result, csv
+        if not (os.path.lexists(result) or os.path.lexists(csv) or is_unfinished(result)):
+            return
 
 
 def _plain(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from napari_nucleus.errors import UserError
 from napari_nucleus.files import visible_files, write_errors
 from napari_nucleus.results.journal.lock import is_locked
 from napari_nucleus.results.journal.state import has_edits
+from napari_nucleus.results.unfinished import remove_tiles, unfinished_folder
 from napari_nucleus.slides.digest import SAMPLED, file_digest
 
 _NAMES = {"labels.zarr", "nuclei.parquet", "run.json", "edits.jsonl", "edits.lock"}
@@ -148,6 +149,31 @@ def put_back(path: Path) -> None:
         if lock is not None:  # else a run is about to finish
             try:
                 _put_back(target)
+            finally:
+                _unlock(lock)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove the tiles that a run has left which was killed when its result was whole.
+
+    Parameters
+    ----------
+    path : Path
+        The result folder.
+
+    Raises
+    ------
+    UserError
+        If they cannot be removed.
+    """
+    target = Path(os.path.realpath(path))
+    if not unfinished_folder(path).exists():
+        return
+    with write_errors(path):
+        lock = _try_lock(target)
+        if lock is not None:  # else a run makes it again
+            try:
+                remove_tiles(unfinished_folder(path))
             finally:
                 _unlock(lock)
 

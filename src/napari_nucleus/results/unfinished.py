@@ -5,14 +5,18 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from napari_nucleus.errors import UserError
 from napari_nucleus.files import replacing, write_errors
 
+IMAGE = "image"
+"""Name of the setting without which no other needs to be compared."""
+
 # What must be equal for a run to go on, and its name for the user.
 _SETTINGS = {
-    "sha256": "image",
+    "sha256": IMAGE,
     "mpp": "µm/px",
     "model": "model",
     "instances": "post-processing of the model",
@@ -34,7 +38,18 @@ def unfinished_folder(result: Path) -> Path:
     return result.with_name(f"{result.name}.unfinished")
 
 
-def other_settings(result: Path, settings: Mapping[str, Any]) -> str:
+def is_unfinished(result: Path) -> bool:
+    """Tell whether there are tiles of an unfinished run.
+
+    Parameters
+    ----------
+    result : Path
+        The result folder that it was to write.
+    """
+    return _stored(unfinished_folder(result)) is not None
+
+
+def other_settings(result: Path, settings: Mapping[str, Any]) -> list[str]:
     """Return in which settings an unfinished run differs.
 
     Parameters
@@ -46,13 +61,13 @@ def other_settings(result: Path, settings: Mapping[str, Any]) -> str:
 
     Returns
     -------
-    str
+    list of str
         Their names for the user; empty if there is no unfinished run, or one with these settings.
     """
     stored, wanted = _stored(unfinished_folder(result)), _plain(settings)
     if stored is None:
-        return ""
-    return ", ".join(_SETTINGS[name] for name in wanted if stored.get(name) != wanted[name])
+        return []
+    return [_SETTINGS[name] for name in wanted if stored.get(name) != wanted[name]]
 
 
 def finished_tiles(result: Path) -> tuple[int, int]:
@@ -76,7 +91,8 @@ def finished_tiles(result: Path) -> tuple[int, int]:
 class Unfinished:
     """A folder with a file for every finished tile, and the settings that they were made with.
 
-    It is made with the first tile. A file is written whole or not at all.
+    It is made with the first tile. A file is written whole or not at all; the settings come before
+    the first tile, and go after the last.
 
     Attributes
     ----------
@@ -102,10 +118,11 @@ class Unfinished:
     def __init__(self, result: Path, settings: Mapping[str, Any], tiles: int) -> None:
         self.folder = unfinished_folder(result)
         self._settings, self._tiles = _plain(settings), tiles
+        self._beginning = Lock()
         if others := other_settings(result, settings):
             raise UserError(
-                f"{self.folder} is an unfinished segmentation with another {others}: take the same "
-                "again to finish it, delete it, or choose another folder."
+                f"{self.folder} is an unfinished segmentation with another {', '.join(others)}: "
+                "take the same again to finish it, delete it, or choose another folder."
             )
 
     def write(self, name: str, data: bytes) -> None:
@@ -123,9 +140,10 @@ class Unfinished:
         UserError
             If it cannot be written.
         """
-        if _stored(self.folder) is None:
-            text = json.dumps({"tiles": self._tiles, **self._settings}, indent=2)
-            self._write("settings.json", text.encode())
+        with self._beginning:
+            if _stored(self.folder) is None:
+                text = json.dumps({"tiles": self._tiles, **self._settings}, indent=2)
+                self._write("settings.json", text.encode())
         self._write(name, data)
 
     def read(self, name: str) -> bytes | None:
@@ -150,8 +168,7 @@ class Unfinished:
             If it cannot be removed.
         """
         with write_errors(self.folder):
-            if self.folder.exists():
-                shutil.rmtree(self.folder)
+            remove_tiles(self.folder)
 
     def _write(self, name: str, data: bytes) -> None:
         with replacing(self.folder / name) as part, part.open("wb") as file:
@@ -160,13 +177,32 @@ class Unfinished:
             os.fsync(file.fileno())
 
 
+def remove_tiles(folder: Path) -> None:
+    """Remove the folder of an unfinished run, if there is one.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder (`unfinished_folder`).
+
+    Raises
+    ------
+    OSError
+        If it cannot be removed.
+    """
+    for tile in folder.glob("*.npz"):
+        tile.unlink(missing_ok=True)
+    if folder.exists():
+        shutil.rmtree(folder)
+
+
 def _stored(folder: Path) -> dict[str, Any] | None:
     """Return the settings of an unfinished run, None without one; those of a damaged one differ."""
-    if not folder.exists():
-        return None
     try:
         return dict(json.loads((folder / "settings.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError):
+    except OSError:  # there is no run, or it was killed before its first tile
+        return {} if any(folder.glob("*.npz")) else None
+    except ValueError:
         return {}
 
 
