@@ -86,8 +86,8 @@ def widget(viewer: Viewer, qtbot: QtBot, weights: Path) -> SegmentWidget:
     """Return the Segment widget as it is in a window, ready, with `weights` chosen."""
     widget = SegmentWidget(viewer)
     viewer.window.add_dock_widget(widget)
-    qtbot.waitUntil(lambda: widget.device.count() > 1, timeout=60_000)
-    widget.model.choose_file(weights)
+    qtbot.waitUntil(lambda: widget.form.device.count() > 1, timeout=60_000)
+    widget.form.model.choose_file(weights)
     return widget
 
 

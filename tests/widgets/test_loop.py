@@ -213,7 +213,7 @@ def test_the_whole_loop(
     correcting.start_button.click()
     segmenting = open_widget(viewer, "Segment nuclei")
     assert isinstance(segmenting, SegmentWidget)
-    segmenting.model.choose("mine")
+    segmenting.form.model.choose("mine")
     monkeypatch.setattr(target, "ask_about_corrections", lambda *_: Target())  # a new result
     with qtbot.waitSignal(segmenting.finished, timeout=WAIT):
         segmenting.segment_button.click()

@@ -40,7 +40,7 @@ def shapes(viewer: Viewer, image: Image) -> Shapes:
 
 def select(widget: SegmentWidget, shapes: Shapes, *chosen: int) -> None:
     shapes.selected_data = set(chosen)
-    widget.where.setCurrentText("Inside drawn shapes")
+    widget.form.where.setCurrentText("Inside drawn shapes")
 
 
 def folder_of(viewer: Viewer, name: str = "nuclei") -> Path:
@@ -95,7 +95,7 @@ def test_a_second_region_stands_beside_the_first(
     assert "made-2.nucleus" in widget.result.folder.text()
     layers.selection.active = layers["classes"]
     assert "made.nucleus" in widget.result.folder.text()
-    assert [widget.target.itemText(n) for n in range(widget.target.count())] == [
+    assert [widget.form.target.itemText(n) for n in range(widget.form.target.count())] == [
         "New result", "Add to made", "Replace made", "Add to made-2", "Replace made-2"
     ]  # fmt: skip
 
@@ -124,8 +124,8 @@ def test_add_to_a_result(
     select(widget, shapes, 0)
     press_segment(widget, qtbot)
     nuclei, before = viewer.layers["nuclei"], viewer.layers["nuclei"].data.copy()
-    widget.where.setCurrentText("Whole image")
-    widget.target.setCurrentText("Add to made")
+    widget.form.where.setCurrentText("Whole image")
+    widget.form.target.setCurrentText("Add to made")
     press_segment(widget, qtbot)
     assert [layer.name for layer in viewer.layers] == ["made", "nuclei", "classes", "Shapes"]
     after = nuclei.data
@@ -142,7 +142,7 @@ def test_replace_a_result(
     widget: SegmentWidget, viewer: Viewer, image: Image, shapes: Shapes, qtbot: QtBot, home: Path
 ) -> None:
     press_segment(widget, qtbot)
-    widget.target.setCurrentText("Replace made")
+    widget.form.target.setCurrentText("Replace made")
     select(widget, shapes, 1)
     press_segment(widget, qtbot)
     assert [layer.name for layer in viewer.layers] == ["made", "nuclei", "classes", "Shapes"]
@@ -166,7 +166,7 @@ def corrected(
         session.apply(operations.reclassify, [1], other)
         session.apply(operations.delete, [2])
     save_checkpoint(tmp_path / "other.safetensors", Decoder(("round", "long")))
-    widget.model.choose_file(tmp_path / "other.safetensors")
+    widget.form.model.choose_file(tmp_path / "other.safetensors")
     return widget
 
 
@@ -180,7 +180,7 @@ def test_cancelled_question_changes_nothing(
 ) -> None:
     files = tree(home)
     asked = answer(monkeypatch, lambda folder: None)
-    corrected.target.setCurrentText(choice)
+    corrected.form.target.setCurrentText(choice)
     corrected.segment_button.click()
     assert asked == [(folder_of(viewer), False)]
     assert corrected.segment_button.isEnabled()
@@ -192,7 +192,7 @@ def test_new_result_beside_a_corrected_one(
 ) -> None:
     files = tree(folder_of(viewer))
     answer(monkeypatch, lambda folder: Target())
-    corrected.target.setCurrentText("Replace made")
+    corrected.form.target.setCurrentText("Replace made")
     press_segment(corrected, qtbot)
     assert tree(folder_of(viewer)) == files
     assert "made-2.nucleus" in corrected.result.folder.text()
@@ -289,7 +289,7 @@ def test_again_while_correcting(
     controller.apply(operations.delete, [2])
     controller.apply(operations.accept, [3])
     save_checkpoint(tmp_path / "other.safetensors", Decoder(("round", "long")))
-    widget.model.choose_file(tmp_path / "other.safetensors")
+    widget.form.model.choose_file(tmp_path / "other.safetensors")
     asked = answer(monkeypatch, keep)
     nuclei, before = viewer.layers["nuclei"], viewer.layers["nuclei"].data.copy()
     press_segment(widget, qtbot)

@@ -133,12 +133,12 @@ def test_two_images_have_layers_of_their_own(
     first = viewer.layers["nuclei"]
     before = first.data.copy()
     other = viewer.add_image(image.data[:150].copy(), scale=image.scale, units=image.units)
-    assert widget.layer.layer == other
+    assert widget.form.layer.layer == other
     assert not widget.result.isVisibleTo(widget)
     press_segment(widget, qtbot)
     assert [type(layer) for layer in viewer.layers] == [Image, Labels, Labels] * 2
     np.testing.assert_array_equal(first.data, before)
-    widget.layer.choose(image)
+    widget.form.layer.choose(image)
     assert widget.result.isVisibleTo(widget)
 
 
@@ -146,9 +146,11 @@ def test_two_images_have_layers_of_their_own(
     ("prepare", "line"),
     [
         pytest.param(lambda w, v: v.layers.clear(), "open a slide", id="no image"),
-        pytest.param(lambda w, v: w.model.setCurrentIndex(-1), "choose one", id="no model"),
-        pytest.param(lambda w, v: setattr(w.mpp, "mpp", None), "set it, about 0.25", id="no scale"),
-        pytest.param(lambda w, v: w.where.setCurrentIndex(2), "shapes layer", id="no shape"),
+        pytest.param(lambda w, v: w.form.model.setCurrentIndex(-1), "choose one", id="no model"),
+        pytest.param(
+            lambda w, v: setattr(w.form.mpp, "mpp", None), "set it, about 0.25", id="no scale"
+        ),
+        pytest.param(lambda w, v: w.form.where.setCurrentIndex(2), "shapes layer", id="no shape"),
     ],
 )
 def test_what_is_missing_is_said_before_anything_runs(
@@ -168,7 +170,7 @@ def test_scale_is_asked_for_where_the_layer_has_none(
     widget: SegmentWidget, viewer: Viewer, made: Tissue
 ) -> None:
     viewer.add_image(made.coded())
-    assert widget.mpp.mpp is None
+    assert widget.form.mpp.mpp is None
 
 
 def test_no_nuclei_are_a_result(
@@ -271,7 +273,7 @@ def test_cancel_stops_within_a_tile(
 ) -> None:
     press_segment(widget, qtbot)
     data, files = viewer.layers["nuclei"].data.copy(), tree(home)
-    widget.model.choose_file(tmp_path / "gated.safetensors")
+    widget.form.model.choose_file(tmp_path / "gated.safetensors")
     widget.segment_button.click()
     qtbot.waitUntil(gate.reached.is_set, timeout=60_000)
     with qtbot.waitSignal(widget.finished, timeout=60_000):
@@ -322,7 +324,7 @@ def test_closing_the_widget_cancels(
 ) -> None:
     widget = SegmentWidget(viewer)
     dock = viewer.window.add_dock_widget(widget)
-    widget.model.choose_file(tmp_path / "gated.safetensors")
+    widget.form.model.choose_file(tmp_path / "gated.safetensors")
     widget.segment_button.click()
     qtbot.waitUntil(gate.reached.is_set, timeout=60_000)
     parts = home / "documents" / "napari-nucleus"
@@ -373,7 +375,7 @@ def test_window_lives_while_it_segments(
     monkeypatch.setattr(NucleusModel, "forward", forward_and_ring)
     pixels = np.random.default_rng(0).integers(0, 255, (300, 1500, 3), np.uint8)
     viewer.add_image(pixels, scale=(0.25, 0.25), units=("um", "um"))
-    widget.model.choose_file(tmp_path / "random.safetensors")
+    widget.form.model.choose_file(tmp_path / "random.safetensors")
     press_segment(widget, qtbot)
     assert answers == [True, True]
 
@@ -395,8 +397,8 @@ def test_the_plane_of_a_stack_that_is_in_view(
     place = {"scale": (3, 0.25, 0.25), "translate": (0, 20, -9)}
     stack = viewer.add_image(planes, rgb=True, name="stack", **place)
     viewer.dims.set_point(0, 3)
-    widget.mpp.mpp = 0.25
-    widget.where.setCurrentText("Visible area")
+    widget.form.mpp.mpp = 0.25
+    widget.form.where.setCurrentText("Visible area")
     press_segment(widget, qtbot)
     assert told()[0] == "Segmenting stack: the plane in view."
     nuclei = viewer.layers["nuclei"]
@@ -414,7 +416,7 @@ def test_a_cropped_layer_leaves_the_result_of_its_file(
 ) -> None:
     Picture.fromarray(made.coded()).save(tmp_path / "tissue.png")
     (layer,) = viewer.open(tmp_path / "tissue.png", plugin="napari")
-    widget.mpp.mpp = 0.25
+    widget.form.mpp.mpp = 0.25
     press_segment(widget, qtbot)
     before = tree(tmp_path / "tissue.nucleus")
     layer.data = layer.data[20:150, 30:200]

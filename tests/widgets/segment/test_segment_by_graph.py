@@ -50,7 +50,7 @@ def choose(
     network = model()
     patch.setitem(_BUILDERS, network.name, lambda types, pretrained, mpp: model(types, mpp))
     save_checkpoint(folder / "graph.safetensors", network)
-    widget.model.choose_file(folder / "graph.safetensors")
+    widget.form.model.choose_file(folder / "graph.safetensors")
 
 
 def test_classes_are_shown(

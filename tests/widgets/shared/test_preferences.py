@@ -37,9 +37,9 @@ def test_device_model_and_length_of_the_review(general: Any, viewer: Viewer, qtb
     general.device, general.model, general.reviewed = "cpu", "msanet_small_he", 7
     widget = SegmentWidget(viewer)
     qtbot.addWidget(widget)
-    qtbot.waitUntil(lambda: widget.device.count() > 1, timeout=60_000)
-    assert widget.device.device == "cpu"
-    assert widget.model.checkpoint == "msanet_small_he"
+    qtbot.waitUntil(lambda: widget.form.device.count() > 1, timeout=60_000)
+    assert widget.form.device.device == "cpu"
+    assert widget.form.model.checkpoint == "msanet_small_he"
     panel = ReviewPanel()
     qtbot.addWidget(panel)
     assert panel.count.value() == 7

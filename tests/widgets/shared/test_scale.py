@@ -76,13 +76,13 @@ def test_typed_pixel_size_scales_the_image_and_its_result_lies_on_it(
     widget: SegmentWidget, viewer: Viewer, made: Tissue, qtbot: QtBot
 ) -> None:
     image = viewer.add_image(made.coded(), name="made", translate=(30, -20))
-    widget.layer.choose(image)
-    widget.mpp.setValue(250)
+    widget.form.layer.choose(image)
+    widget.form.mpp.setValue(250)
     widget.segment_button.click()
     assert "not a plausible pixel size" in widget.status.text()
     assert [str(unit) for unit in image.units] == ["pixel", "pixel"]
-    widget.mpp.setValue(0.25)
-    widget.mpp.editingFinished.emit()
+    widget.form.mpp.setValue(0.25)
+    widget.form.mpp.editingFinished.emit()
     assert tuple(image.scale) == (0.25, 0.25)
     with qtbot.waitSignal(widget.finished, timeout=60_000):
         widget.segment_button.click()

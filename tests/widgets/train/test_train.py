@@ -89,9 +89,9 @@ def test_training_makes_a_model_that_segment_offers(
     made = home / "data" / "models" / "mine.safetensors"
     assert read_card(made)["card"]["data"] == {"annotated": {"training": 3, "validation": 1}}
     assert widget.form.model.checkpoint == "mine"
-    segmenting.model.showPopup()
-    segmenting.model.hidePopup()
-    assert segmenting.model.findText("mine") >= 0
+    segmenting.form.model.showPopup()
+    segmenting.form.model.hidePopup()
+    assert segmenting.form.model.findText("mine") >= 0
 
 
 def test_form_folds_while_it_trains_and_opens_by_its_button(

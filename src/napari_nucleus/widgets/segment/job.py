@@ -1,32 +1,39 @@
 """The work behind the Segment button."""
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from napari.layers import Labels
+from napari.layers import Image, Labels
 
 from napari_nucleus.edits import operations
 from napari_nucleus.edits.canvas import Canvas, Points
 from napari_nucleus.edits.fill import add_nuclei, segment_again
 from napari_nucleus.edits.session import EditSession
+from napari_nucleus.files import portable_name, sha256
 from napari_nucleus.results import Result, open_result
 from napari_nucleus.results.journal.edit import Edit
 from napari_nucleus.results.naming import choose_destination, default_folder, run_title
 from napari_nucleus.results.schema import ModelInfo, Run
+from napari_nucleus.results.unfinished import finished_tiles, unfinished_folder
 from napari_nucleus.slides import Slide
+from napari_nucleus.slides.tissue import Tissue
+from napari_nucleus.weights.store import find_checkpoint
 from napari_nucleus.widgets.segment.target import Target, Way
 from napari_nucleus.widgets.shared.background import CancelToken, cancellable
+from napari_nucleus.widgets.shared.layer_slide import layer_slide
 from napari_nucleus.widgets.shared.layers import nuclei_layers
 from napari_nucleus.widgets.shared.regions import Outline, Region
 
 if TYPE_CHECKING:
     from napari_nucleus.inference import Progress
     from napari_nucleus.models import NucleusModel
+
+_HINT = "check the µm/px, or choose another region or model"
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,13 @@ class Segmentation:
     seconds: float
     title: str
 
+    @property
+    def summary(self) -> str:
+        """What was found, for the user."""
+        if not self.found:
+            return f"No nuclei were found: {_HINT}."
+        return f"{self.found:,} nuclei in {self.seconds:.1f} s"
+
 
 @dataclass(frozen=True)
 class Filled:
@@ -71,6 +85,39 @@ class Filled:
     segmentation: Segmentation
     edit: Edit | None
     number: int
+
+    @property
+    def summary(self) -> str:
+        """What became of the nuclei, for the user."""
+        name = self.segmentation.result.path.stem
+        if not self.segmentation.found:
+            lost = "" if self.edit is None else f" {name} has only what was corrected;"
+            return f"No nuclei were found:{lost} {_HINT}."
+        if self.edit is None or self.edit.rows is None:
+            return f"Nothing was added to {name}: nuclei are there already."
+        gone, new = (len(rows["label"]) for rows in self.edit.rows)
+        if gone:
+            return f"{gone:,} nuclei of {name} were replaced by {new:,}; corrections were kept."
+        return f"{new:,} nuclei were added to {name}."
+
+
+@dataclass(frozen=True)
+class Begun:
+    """Where the nuclei of a run go, unless they go into an earlier result.
+
+    Attributes
+    ----------
+    result : Path
+        The result folder that is to be.
+    line : str
+        What was there before, for the user; empty if nothing was.
+    types : tuple of str
+        Classes of the model.
+    """
+
+    result: Path
+    line: str
+    types: tuple[str, ...]
 
 
 class Handover:
@@ -113,8 +160,12 @@ class SegmentJob:
         ``(x, y, width, height)`` in level-0 pixels, None for the whole image or `regions`.
     regions : dict of str to Outline or None
         Polygons by name that nuclei must lie in, None for no limit.
+    tissue : Tissue or "all" or None
+        What is segmented of it, None for what is found.
     device : str or None
         None takes the GPU where there is one.
+    view : callable or None
+        Where to begin, as `segment_steps` takes it.
     target : Target
         Where the nuclei go.
     painted : mapping of Path to ndarray
@@ -130,7 +181,9 @@ class SegmentJob:
     model: str | Path
     region: Region | None
     regions: dict[str, Outline] | None
+    tissue: Tissue | Literal["all"] | None
     device: str | None
+    view: Callable[[], tuple[float, float] | None] | None
     target: Target
     painted: Mapping[Path, np.ndarray]
     folder: Path | None = None
@@ -138,7 +191,7 @@ class SegmentJob:
 
     def steps(
         self, token: CancelToken
-    ) -> Generator["Progress | Handover", None, Segmentation | Filled]:
+    ) -> Generator["Progress | Handover | Begun", None, Segmentation | Filled]:
         """Segment; files are written from the first step on.
 
         Raises
@@ -157,7 +210,10 @@ class SegmentJob:
         if self.target.way in (Way.ADD, Way.AGAIN):
             assert self.target.folder is not None
             return (yield from self._fill(self.target.folder, model, token))
-        out = self.target.folder or self._destination(model.sha256)
+        out, line = self.target.folder, ""
+        if out is None:
+            out, line = self._destination(model.sha256)
+        yield Begun(out, _going_on(out) or line, tuple(model.types))
         result = yield from self._run(out, model, token)
         return self._segmentation(result, result.run, self._title(result.run))
 
@@ -199,14 +255,24 @@ class SegmentJob:
         from napari_nucleus.inference import segment_steps
 
         steps = segment_steps(
-            self.slide, out, model, region=self.region, regions=self.regions, device=self.device
+            self.slide,
+            out,
+            model,
+            region=self.region,
+            regions=self.regions,
+            tissue=self.tissue,
+            device=self.device,
+            view=self.view,
         )
         return (yield from cancellable(steps, token))
 
-    def _destination(self, model: str) -> Path:
-        options = {"region": self.region, "regions": self.regions}
+    def _destination(self, model: str) -> tuple[Path, str]:
+        """Return the folder of a new result, and why it has a number."""
+        options = {"region": self.region, "regions": self.regions, "tissue": known_by(self.tissue)}
         folder = self.folder or default_folder(self.slide)
-        return choose_destination(folder, self.slide, model, self.slide.mpp, options).result
+        place = choose_destination(folder, self.slide, model, self.slide.mpp, options)
+        is_numbered = place.result.stem != portable_name(self.slide.name)
+        return place.result, f"A new result, {place.result.stem}: {place.reason}." * is_numbered
 
     def _segmentation(self, result: Result, run: Run, title: str) -> Segmentation:
         layers = nuclei_layers(result, self.transform)
@@ -217,6 +283,58 @@ class SegmentJob:
         # Models that were trained here share the name of their network.
         model: ModelInfo = {**run["model"], "name": Path(self.model).stem}
         return run_title({**run, "model": model})
+
+
+def tiles_to_go_on_from(
+    image: Image,
+    mpp: float | None,
+    plane: Sequence[int],
+    model: str | Path,
+    tissue: Tissue | Literal["all"] | None,
+    folder: Path | None,
+) -> tuple[int, int]:
+    """Return how far a run of the whole image came that was stopped.
+
+    Parameters
+    ----------
+    image : Image
+        The layer.
+    mpp : float or None
+        µm per pixel.
+    plane : sequence of int
+        The plane of a stack.
+    model : str or Path
+        Checkpoint.
+    tissue, folder : object
+        As in `SegmentJob`.
+
+    Returns
+    -------
+    done, total : int
+        Tiles that are finished, and in all; 0 and 0 without such a run.
+
+    Raises
+    ------
+    UserError
+        If image or model cannot be used.
+    """
+    slide = layer_slide(image, mpp, plane)
+    folder = folder or default_folder(slide)
+    if not any(folder.glob(unfinished_folder(Path("*.nucleus")).name)):
+        return 0, 0  # without looking at the image
+    options = {"tissue": known_by(tissue)}
+    digest = sha256(find_checkpoint(model))
+    return finished_tiles(choose_destination(folder, slide, digest, slide.mpp, options).result)
+
+
+def known_by(tissue: Tissue | Literal["all"] | None) -> str | None:
+    """Return what a run keeps of the tissue that was chosen, to know it again."""
+    return tissue.digest() if isinstance(tissue, Tissue) else tissue
+
+
+def _going_on(result: Path) -> str:
+    done, total = finished_tiles(result)
+    return f"Going on: {done} of {total} tiles were finished." if done else ""
 
 
 def _made(canvas: Canvas, edit: Edit | None) -> Edit | None:

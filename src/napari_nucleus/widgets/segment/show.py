@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 from napari.components import LayerList
-from napari.layers import Image, Labels
+from napari.layers import Image, Labels, Layer
 
 from napari_nucleus.results import open_result
 from napari_nucleus.widgets.segment.job import Segmentation
@@ -69,7 +69,7 @@ def show_steps(found: Segmentation, image: Image, layers: LayerList) -> Iterator
             if several:
                 new.name = f"{new.name} · {title}"
             new.visible = False
-            layers.insert(_above(image, layers), new)
+            layers.insert(above(image, layers), new)
             yield
             new.visible = True
         else:
@@ -81,8 +81,17 @@ def show_steps(found: Segmentation, image: Image, layers: LayerList) -> Iterator
     layers.selection.active = labels_of(folder, "nuclei", layers)
 
 
-def _above(image: Image, layers: LayerList) -> int:
-    """Return the position above an image and all of its results."""
+def above(image: Image, layers: LayerList) -> int:
+    """Return the position above an image, its tissue and all of its results."""
     folders = results_of(image)
-    those = [layer for layer in layers if layer is image or result_of(layer) in folders]
+    those = [
+        layer
+        for layer in layers
+        if layer is image or is_tissue_of(image, layer) or result_of(layer) in folders
+    ]
     return max((layers.index(one) + 1 for one in those), default=len(layers))
+
+
+def is_tissue_of(image: Image, layer: Layer) -> bool:
+    """Tell whether a layer shows the tissue of an image."""
+    return layer.metadata.get("tissue of") == image.unique_id

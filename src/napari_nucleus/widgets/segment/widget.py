@@ -8,50 +8,50 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.components import ViewerModel
-from napari.layers import Image, Labels
+from napari.layers import Image
 from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import QEvent, QTimer, Signal
 from qtpy.QtWidgets import (
-    QComboBox,
-    QFormLayout,
     QHBoxLayout,
     QLabel,
     QProgressBar,
     QPushButton,
+    QTabBar,
     QVBoxLayout,
     QWidget,
 )
 
 from napari_nucleus.errors import UserError
 from napari_nucleus.results.swap import is_corrected
+from napari_nucleus.results.unfinished import finished_tiles
 from napari_nucleus.widgets.segment import target as targets
+from napari_nucleus.widgets.segment.batch_page import BatchPage
 from napari_nucleus.widgets.segment.before_after import BeforeAfter, Comparison
-from napari_nucleus.widgets.segment.job import Filled, Handover, Segmentation, SegmentJob
+from napari_nucleus.widgets.segment.form import SHAPES, VISIBLE, SegmentForm
+from napari_nucleus.widgets.segment.job import Begun, Filled, Handover, Segmentation, SegmentJob
+from napari_nucleus.widgets.segment.lending import lend, take_back
+from napari_nucleus.widgets.segment.live_layer import LiveLayer
+from napari_nucleus.widgets.segment.offer import Offer
 from napari_nucleus.widgets.segment.show import open_results, painted_labels, show_steps
-from napari_nucleus.widgets.segment.target import Target, TargetChoice, Way
+from napari_nucleus.widgets.segment.target import Target, Way
 from napari_nucleus.widgets.shared.background import Cancelled, Failure, Job, start_job
-from napari_nucleus.widgets.shared.choices import ImageChoice, ModelChoice, MppField
-from napari_nucleus.widgets.shared.device_choice import DeviceChoice
 from napari_nucleus.widgets.shared.dock import Dock
 from napari_nucleus.widgets.shared.job_notice import JobNotice
 from napari_nucleus.widgets.shared.layer_pixels import plane_in_view
-from napari_nucleus.widgets.shared.layer_slide import layer_mpp, layer_slide
+from napari_nucleus.widgets.shared.layer_slide import layer_mpp
 from napari_nucleus.widgets.shared.layers import journal_size, placement_of, result_of
 from napari_nucleus.widgets.shared.preferences import preferences
 from napari_nucleus.widgets.shared.regions import shape_regions, visible_region
 from napari_nucleus.widgets.shared.result_view import ResultView
 from napari_nucleus.widgets.shared.scale import give_scale
 from napari_nucleus.widgets.shared.shown_results import shown_results
+from napari_nucleus.widgets.shared.viewport import ViewCenter
 
 if TYPE_CHECKING:
     from napari_nucleus.inference import Progress
 
 # Milliseconds for the window to redraw and respond between two steps.
 _REDRAW = 30
-
-_WHOLE, _VISIBLE, _SHAPES = "Whole image", "Visible area", "Inside drawn shapes"
-
-_HINT = "check the µm/px, or choose another region or model"
 
 
 class SegmentWidget(Dock):
@@ -74,41 +74,49 @@ class SegmentWidget(Dock):
         self._plane: tuple[int, ...] = ()  # of a stack
         self._job: Job | None = None
         self._running: SegmentJob | None = None
+        self._begun: Begun | None = None
+        self._view: ViewCenter | None = None
+        self._live: LiveLayer | None = None
         self._notice: JobNotice | None = None
-        self.layer = ImageChoice(napari_viewer.layers)
-        self.model = ModelChoice()
-        self.mpp = MppField()
-        self.where = QComboBox()
-        self.where.addItems([_WHOLE, _VISIBLE, _SHAPES])
-        self.target = TargetChoice()
-        self.device = DeviceChoice()
+        self.pages = QTabBar()
+        self.pages.addTab("One image")
+        self.pages.addTab("Many images")
+        self.pages.setTabToolTip(0, "Segment an image of the viewer")
+        self.pages.setTabToolTip(1, "Segment files, one after the other")
+        self.form = SegmentForm(napari_viewer)
         self.segment_button = QPushButton("Segment")
         self.cancel_button = QPushButton("Cancel")
-        self.where.setToolTip("Part of the image to segment")
         self.segment_button.setToolTip("Find, outline and classify the nuclei")
         self.cancel_button.setToolTip(
-            "Stop; what is finished is kept, and Segment goes on from there"
+            "Stop; finished tiles are kept, and Segment goes on from there"
         )
         self.progress = QProgressBar()
         self.status = QLabel()
         self.before_after = BeforeAfter(napari_viewer.layers)
         self.result = ResultView(napari_viewer)
-        self._form = QWidget()
+        self.batch = BatchPage(napari_viewer, self.form.settings)
+        self._one = QWidget()
+        self._offer = Offer(self.form, napari_viewer)
+        self._offered = ""
         self._lay_out()
         self._set_running(False)
+        self._show_page(0)
         self._on_layer_chosen()
-        self.layer.currentIndexChanged.connect(self._on_layer_chosen)
-        self.mpp.editingFinished.connect(self._scale_image)
+        self.pages.currentChanged.connect(self._show_page)
+        self.form.layer.currentIndexChanged.connect(self._on_layer_chosen)
+        self.form.mpp.editingFinished.connect(self._scale_image)
         self.segment_button.clicked.connect(self.segment)
         self.cancel_button.clicked.connect(self.cancel)
+        self.batch.running.connect(self._on_batch)
         self.before_after.told.connect(self.status.setText)
         self.before_after.switched.connect(self._show_result)
+        self._offer.told.connect(self._show_offer)
         napari_viewer.layers.selection.events.active.connect(self._show_result)
         self.destroyed.connect(gc.unfreeze)
 
     def segment(self) -> None:
         """Start, or say in one line what is missing."""
-        image = self.layer.layer
+        image = self.form.layer.layer
         try:
             job = self._read_form(image)
         except UserError as error:
@@ -122,12 +130,12 @@ class SegmentWidget(Dock):
         # Torch makes a million objects. To look through them for garbage would halt the window for
         # half a second during the work.
         gc.freeze()
-        self._segmented, self._running = image, job
+        self._segmented, self._running, self._begun = image, job, None
         self._notice = JobNotice(f"Segmenting {job.slide.name}")
         self._job = start_job(job.steps, self._on_progress, self._on_end)
 
     def cancel(self) -> None:
-        """Stop, and leave layers and files as they were."""
+        """Stop; layers and results stay as they were, and finished tiles are kept."""
         if self._job is None:
             return
         if self._job.cancel():
@@ -151,37 +159,41 @@ class SegmentWidget(Dock):
         super().changeEvent(a0)
         if a0 is not None and a0.type() == QEvent.Type.ParentChange and self.parent() is None:
             self._viewer.layers.selection.events.active.disconnect(self._show_result)
+            self._leave_viewer()
             self.cancel()
+            self.batch.stop()
 
     def reset_choices(self, event: Any = None) -> None:
         """Follow the layers of the viewer; napari calls it when they change."""
-        self.layer.update_choices(self._viewer.layers)
+        self.form.layer.update_choices(self._viewer.layers)
 
     def _read_form(self, image: Image | None) -> SegmentJob | None:
         """Return what to do, None if the user decided against it."""
         if image is None:
             raise UserError("No image to segment: open a slide first.")
-        if self.model.checkpoint is None:
-            raise UserError("No model selected: choose one, or load weights from a file.")
+        model = self.form.checkpoint
         self._plane = plane_in_view(self._viewer, image)
-        slide = layer_slide(image, self.mpp.mpp, self._plane)
+        slide = self.form.slide_of(image)
         give_scale(self._viewer, image, slide.require_mpp())
-        where = self.where.currentText()
-        region = visible_region(self._viewer, image) if where == _VISIBLE else None
-        regions = shape_regions(self._viewer, image) if where == _SHAPES else None
+        where = self.form.where.currentText()
+        region = visible_region(self._viewer, image) if where == VISIBLE else None
+        regions = shape_regions(self._viewer, image) if where == SHAPES else None
         painted = self._painted(image)
         target = self._choose_target(image, painted)
         if target is None:
             return None
-        if self.layer.conversion:
-            show_info(f"Segmenting {self.layer.currentText()}.")
+        if self.form.layer.conversion:
+            show_info(f"Segmenting {self.form.layer.currentText()}.")
+        self._view = ViewCenter(self._viewer, image)
         return SegmentJob(
             slide=slide,
             transform=placement_of(image),
-            model=self.model.checkpoint,
+            model=model,
             region=region,
             regions=regions,
-            device=self.device.device,
+            tissue=self.form.tissue.tissue,
+            view=self._view,
+            device=self.form.device.device,
             target=target,
             painted=painted,
             folder=preferences().folder_of_results(),
@@ -200,8 +212,8 @@ class SegmentWidget(Dock):
 
     def _choose_target(self, image: Image, painted: Collection[Path]) -> Target | None:
         """Return where the nuclei go; ask if there are corrections, None to do nothing."""
-        self.target.show_results(open_results(image, self._viewer.layers))
-        target = self.target.target
+        self.form.target.show_results(open_results(image, self._viewer.layers))
+        target = self.form.target.target
         if target.way is Way.ADD:
             return target
         results = [result_of(one) for one in open_results(image, self._viewer.layers)]
@@ -214,66 +226,66 @@ class SegmentWidget(Dock):
 
     def _scale_image(self) -> None:
         """Place an image without a pixel size in micrometres."""
-        image = self.layer.layer
+        image = self.form.layer.layer
         with suppress(UserError):  # said when it is used
-            if image is not None and self.mpp.mpp is not None:
-                give_scale(self._viewer, image, self.mpp.mpp)
+            if image is not None and self.form.mpp.mpp is not None:
+                give_scale(self._viewer, image, self.form.mpp.mpp)
 
     def _on_layer_chosen(self) -> None:
-        image = self.layer.layer
+        image = self.form.layer.layer
         if image != self._image:
             self._image = image
-            self.mpp.mpp = image and layer_mpp(image)
+            self.form.mpp.mpp = image and layer_mpp(image)
+            if self._job is None:
+                self.status.setText("")
+                self._offer.forget()
+        self.form.tissue.follow(image)
         self._show_result()
 
     def _show_result(self, event: Any = None) -> None:
         """Show the result of the image that is selected, or else the latest."""
         results = open_results(self._image, self._viewer.layers)
-        self.target.show_results(results)
+        self.form.target.show_results(results)
         active = self._viewer.layers.selection.active
         selected = [one for one in results if active and result_of(one) == result_of(active)]
         self.result.show_nuclei((selected or results or [None])[-1])
 
-    def _on_progress(self, progress: "Progress | Handover") -> None:
+    def _on_progress(self, progress: "Progress | Handover | Begun") -> None:
         if isinstance(progress, Handover):
-            self._lend(progress)
+            assert self._running is not None
+            lend(progress, self._running.target.folder, self._viewer.layers)
             return
+        if isinstance(progress, Begun):
+            self._begin(progress)
+            return
+        if self._live is not None:
+            self._live.show(progress)
         self.progress.setRange(0, progress.total)
         self.progress.setValue(progress.done)
         left = self._notice.update(progress.done, progress.total) if self._notice else ""
         if not self.cancel_button.isEnabled():
             return
-        self.status.setText(", ".join(filter(None, [f"{progress.nuclei:,} nuclei so far", left])))
+        so_far = ", ".join(filter(None, [f"{progress.nuclei:,} nuclei so far", left]))
+        before = "" if self._begun is None else self._begun.line
+        self.status.setText("\n".join(filter(None, [so_far, before])))
         if progress.joined == 1:
             # What is left is to move the result to its folder, which must not be interrupted.
             self.cancel_button.setEnabled(False)
             self.status.setText(f"Saving {progress.nuclei:,} nuclei…")
 
-    def _lend(self, handover: Handover) -> None:
-        """Let the job work on a result that is being corrected; until it ends nobody else does."""
+    def _begin(self, begun: Begun) -> None:
+        """Say what was there before, and show what comes."""
         assert self._running is not None
-        folder = self._running.target.folder
-        editor = None if folder is None else shown_results.editors.get(folder)
-        if editor is None or not editor.take_in():
-            handover.give(None)
-            return
-        editor.session.read_only = f"{editor.session.path.name} is being segmented again."
-        self._let_paint(editor.session.path, False)
-        handover.give(editor.session)
-
-    def _take_back(self) -> None:
-        session = None if self._running is None else self._running.handover.session
-        if session is not None and session.path in shown_results.editors:
-            session.read_only = ""
-            self._let_paint(session.path, True)
-
-    def _let_paint(self, folder: Path, allowed: bool) -> None:
-        for layer in self._viewer.layers:
-            if isinstance(layer, Labels) and result_of(layer) == folder:
-                layer.editable = allowed
+        assert self._segmented is not None
+        self._begun, job = begun, self._running
+        self.status.setText(begun.line or "Starting…")
+        self._live = LiveLayer(
+            self._segmented, self._viewer.layers, job.slide.shape, begun.types, job.transform
+        )
 
     def _on_end(self, outcome: Segmentation | Filled | Failure) -> None:
-        self._take_back()
+        if self._running is not None:
+            take_back(self._running.handover, self._viewer.layers)
         try:
             if isinstance(outcome, Failure):
                 raise outcome.error
@@ -289,8 +301,7 @@ class SegmentWidget(Dock):
     def _show_new(self, found: Segmentation) -> Iterator[None]:
         assert self._segmented is not None
         self._segmented.metadata["plane"] = self._plane
-        line = f"{found.found:,} nuclei in {found.seconds:.1f} s"
-        self.status.setText(line if found.found else f"No nuclei were found: {_HINT}.")
+        self.status.setText(found.summary)
         return show_steps(found, self._segmented, self._viewer.layers)
 
     def _fill(self, filled: Filled) -> Iterator[None]:
@@ -298,11 +309,11 @@ class SegmentWidget(Dock):
         assert self._running is not None
         assert self._segmented is not None
         running, found, edit = self._running, filled.segmentation, filled.edit
-        session, number, name = running.handover.session, filled.number, found.result.path.stem
+        session, number = running.handover.session, filled.number
         if session is not None and edit is not None:
             session.apply(lambda _: edit)
             number = session.done[-1].number
-        self.status.setText(_summary(filled, name))
+        self.status.setText(filled.summary)
         if edit is not None:
             self.before_after.compare(
                 Comparison(found.result.path, number, running.slide, running.transform)
@@ -322,13 +333,35 @@ class SegmentWidget(Dock):
         if isinstance(error, UserError):
             self._show_problem(str(error))
         elif isinstance(error, Cancelled):
-            self.status.setText("Cancelled. Nothing was changed.")
+            self.status.setText(self._kept())
         else:
             reason = str(error).strip() or type(error).__name__
             self.status.setText(f"Segmentation failed: {reason.splitlines()[0]}")
             raise error  # napari shows it with its traceback
 
+    def _kept(self) -> str:
+        """Return what a cancelled run has left."""
+        done, total = (0, 0) if self._begun is None else finished_tiles(self._begun.result)
+        if not done:
+            return "Cancelled. Nothing was changed."
+        return f"Cancelled: {done} of {total} tiles are kept; Segment goes on from there."
+
+    def _show_offer(self, line: str) -> None:
+        """Say that a stopped run is there, or no longer."""
+        if self._job is None and (line or self.status.text() == self._offered):
+            self._offered = line
+            self.status.setText(line)
+
+    def _leave_viewer(self) -> None:
+        """Remove what there is in the viewer only while it segments."""
+        if self._view is not None:
+            self._view.close()
+        if self._live is not None:
+            self._live.remove()
+        self._view = self._live = None
+
     def _clean_up(self, line: str = "") -> None:
+        self._leave_viewer()
         gc.unfreeze()
         self._follow_journals()
         self._job = self._running = None
@@ -354,45 +387,37 @@ class SegmentWidget(Dock):
         show_error(problem)
 
     def _set_running(self, running: bool) -> None:
-        self._form.setEnabled(not running)
+        self.form.setEnabled(not running)
+        self.pages.setEnabled(not running)
         self.segment_button.setEnabled(not running)
         self.cancel_button.setEnabled(running)
         self.progress.setVisible(running)
         self.progress.setRange(0, 0)
 
+    def _show_page(self, page: int) -> None:
+        self.form.show_many(page == 1)
+        self._one.setVisible(page == 0)
+        self.batch.setVisible(page == 1)
+
+    def _on_batch(self, running: bool) -> None:
+        self.form.setEnabled(not running)
+        self.pages.setEnabled(not running)
+
     def _lay_out(self) -> None:
-        rows = QFormLayout(self._form)
-        rows.setContentsMargins(0, 0, 0, 0)
-        rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        rows.addRow("Image", self.layer)
-        rows.addRow("Model", self.model)
-        rows.addRow("", self.model.summary)
-        rows.addRow("µm/px", self.mpp)
-        rows.addRow("Where", self.where)
-        rows.addRow("Result", self.target)
-        rows.addRow("Device", self.device)
         buttons = QHBoxLayout()
         buttons.addWidget(self.segment_button)
         buttons.addWidget(self.cancel_button)
         self.status.setWordWrap(True)
+        one = QVBoxLayout(self._one)
+        one.setContentsMargins(0, 0, 0, 0)
+        one.addLayout(buttons)
+        one.addWidget(self.progress)
+        one.addWidget(self.status)
+        one.addWidget(self.before_after)
+        one.addWidget(self.result)
         column = QVBoxLayout(self.content)
-        column.addWidget(self._form)
-        column.addLayout(buttons)
-        column.addWidget(self.progress)
-        column.addWidget(self.status)
-        column.addWidget(self.before_after)
-        column.addWidget(self.result)
+        column.addWidget(self.pages)
+        column.addWidget(self.form)
+        column.addWidget(self._one)
+        column.addWidget(self.batch)
         column.addStretch()
-
-
-def _summary(filled: Filled, name: str) -> str:
-    """Return what became of the nuclei of a run."""
-    if not filled.segmentation.found:
-        lost = "" if filled.edit is None else f" {name} has only what was corrected;"
-        return f"No nuclei were found:{lost} {_HINT}."
-    if filled.edit is None or filled.edit.rows is None:
-        return f"Nothing was added to {name}: nuclei are there already."
-    gone, new = (len(rows["label"]) for rows in filled.edit.rows)
-    if gone:
-        return f"{gone:,} nuclei of {name} were replaced by {new:,}; corrections were kept."
-    return f"{new:,} nuclei were added to {name}."

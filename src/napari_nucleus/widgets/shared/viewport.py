@@ -1,9 +1,12 @@
-"""Where the viewer looks, in level-0 pixels of a result."""
+"""Where the viewer looks, in level-0 pixels of a layer."""
+
+from typing import Any
 
 import numpy as np
 from napari.components import ViewerModel
-from napari.layers import Labels
+from napari.layers import Image, Labels
 
+from napari_nucleus.errors import UserError
 from napari_nucleus.slides.tiles import Box
 from napari_nucleus.widgets.shared.regions import visible_region
 
@@ -77,3 +80,45 @@ class Viewport:
     def _center(self, box: Box) -> None:
         center = self._whole.data_to_world(((box.y0 + box.y1 - 1) / 2, (box.x0 + box.x1 - 1) / 2))
         self._viewer.scene.camera.center = center
+
+
+class ViewCenter:
+    """The centre of what is in view of an image, for jobs in other threads.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer.
+    image : Image
+        One of its layers.
+    """
+
+    def __init__(self, viewer: ViewerModel, image: Image) -> None:
+        self._viewer = viewer
+        self._image = image
+        self._center: tuple[float, float] | None = None
+        self._update()
+        for event in self._events:
+            event.connect(self._update)
+
+    def __call__(self) -> tuple[float, float] | None:
+        """Return the centre (x, y) in level-0 pixels, None where the image is out of view."""
+        return self._center
+
+    def close(self) -> None:
+        """Follow the viewer no longer."""
+        for event in self._events:
+            event.disconnect(self._update)
+
+    @property
+    def _events(self) -> tuple[Any, ...]:
+        events = self._viewer.scene.camera.events
+        return events.center, events.zoom
+
+    def _update(self, event: Any = None) -> None:
+        try:
+            x, y, width, height = visible_region(self._viewer, self._image)
+        except UserError:
+            self._center = None
+        else:
+            self._center = x + width / 2, y + height / 2
