@@ -68,6 +68,8 @@ def started(scheduler: str | None) -> Iterator[str | None]:
                     threads_per_worker=1,
                     dashboard_address=None,
                     silence_logs=logging.CRITICAL,
+                    # several workers on a core would spend their time waiting for threads
+                    env={"OMP_WAIT_POLICY": "PASSIVE"},
                 )
             )
         except (OSError, RuntimeError) as error:
