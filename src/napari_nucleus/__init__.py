@@ -14,19 +14,31 @@ if TYPE_CHECKING:
     from napari_nucleus.models import create_model
     from napari_nucleus.retraining.loop import retrain
     from napari_nucleus.slides import open_slide
+    from napari_nucleus.teaching import classify, teach
     from napari_nucleus.training import train
 
-__all__ = ["create_model", "evaluate", "open_slide", "retrain", "segment", "train"]
+__all__ = [
+    "classify",
+    "create_model",
+    "evaluate",
+    "open_slide",
+    "retrain",
+    "segment",
+    "teach",
+    "train",
+]
 
 # PyTorch reads it when it is loaded: the CPU takes over what it cannot compute on Apple's GPU.
 os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
 
 _HOMES = {
+    "classify": "teaching",
     "create_model": "models",
     "evaluate": "evaluation",
     "open_slide": "slides",
     "retrain": "retraining.loop",
     "segment": "inference",
+    "teach": "teaching",
     "train": "training",
 }
 
