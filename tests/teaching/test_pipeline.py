@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import platformdirs
 import pytest
 from typer.testing import CliRunner
 
@@ -112,6 +113,21 @@ def test_command_line(path: Path, tmp_path: Path) -> None:
     assert "Error: " in err
     table = open_result(path).table()
     assert table.loc[table["label"].isin(shown), "edited"].all()
+
+
+def test_models_lists_what_was_taught(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(platformdirs, "user_data_path", lambda _: tmp_path)
+    show(path, 4)
+    save_classes(tmp_path / "classes" / "kinds.safetensors", teach([path]))
+    (tmp_path / "classes" / "broken.safetensors").write_bytes(b"x")
+    code, out, err = call("models")
+    assert code == 0
+    assert "Taught classes kinds: dark, pale (on decoder)" in out
+    assert "broken.safetensors is damaged" in err
+    code, _, err = call("classify", path, "--with", "kinds")
+    assert code == 0, err
 
 
 def test_examples_from_tables(path: Path, tmp_path: Path) -> None:

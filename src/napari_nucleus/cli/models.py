@@ -1,5 +1,6 @@
 """``napari-nucleus models``."""
 
+from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
@@ -50,7 +51,26 @@ def _listed() -> dict[str, Any]:
             weights.append(_weights(name, file))
         except UserError as error:  # the others are still to be had
             complain(error)
-    return {"architectures": list_models(), "weights": weights, "folder": trained_dir()}
+    return {
+        "architectures": list_models(),
+        "weights": weights,
+        "folder": trained_dir(),
+        "classes": list(_taught()),
+    }
+
+
+def _taught() -> Iterator[dict[str, Any]]:
+    """Yield what `napari-nucleus teach` has left in the user's folder."""
+    from napari_nucleus.teaching.classifier_file import list_classes, read_classes_card
+
+    for name, file in list_classes().items():
+        try:
+            card = read_classes_card(file)
+        except UserError as error:
+            complain(error)
+            continue
+        shown = {key: card[key] for key in ("classes", "examples", "f1", "network")}
+        yield {"name": name, **shown, "file": file}
 
 
 def _weights(name: str, file: Path) -> dict[str, Any]:
@@ -115,6 +135,9 @@ def _show_list(found: dict[str, Any]) -> None:
     for entry in found["weights"]:
         if lacks := entry.get("sam", {}).get("missing"):
             say(f"{entry['name']}: {lacks}")
+    for entry in found["classes"]:
+        network = entry["network"]["name"]
+        say(f"Taught classes {entry['name']}: {', '.join(entry['classes'])} (on {network})")
     say(f"Architectures: {', '.join(found['architectures'])}")
     say(f"Your own weights are found by name in {found['folder']}")
 

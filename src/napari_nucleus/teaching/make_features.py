@@ -125,7 +125,7 @@ def make_features_steps(
     from napari_nucleus.inference.tile_queue import TileQueue
 
     if result.mpp is None:
-        raise UserError(f"{result.path} has no µm/px: segment the image with --mpp.")
+        raise UserError(f"{result.path} has no µm/px: segment the image again with its pixel size.")
     lacking = np.flatnonzero(lacking_features(result, nuclei))
     store = FeatureStore.open(result.path)
     scale = network.mpp / result.mpp

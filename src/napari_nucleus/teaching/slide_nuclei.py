@@ -94,7 +94,9 @@ class SlideNuclei:
             measurements.
         """
         if result.mpp is None:
-            raise UserError(f"{result.path} has no µm/px: segment the image with --mpp.")
+            raise UserError(
+                f"{result.path} has no µm/px: segment the image again with its pixel size."
+            )
         table = result.nuclei(("label", "type", "centroid_x", "centroid_y", *COLUMNS))
         store = FeatureStore.open(result.path)
         if not len(table):
