@@ -45,7 +45,8 @@ class Retyped:
     def to_json(self) -> dict[str, Any]:
         """Return what a line of the journal holds of it."""
         steps = np.diff(self.labels, prepend=0)
-        columns = (steps, self.before, self.after, self.prob_before, self.prob_after)
+        columns: list[NDArray[Any]] = [steps, self.before, self.after]
+        columns += [self.prob_before, self.prob_after]
         data = b"".join(
             column.astype(dtype, copy=False).tobytes()
             for column, dtype in zip(columns, _DTYPES, strict=True)
