@@ -70,7 +70,8 @@ def test_each_row_tells_what_became_of_it(
     assert not viewer.layers
     page.segment_button.click()
     qtbot.waitUntil(lambda: ended(page), timeout=60_000)
-    assert states(page)[0] == f"{count} nuclei, finished before"
+    assert states(page)[0] == f"{count} nuclei"
+    assert page._rows[0].toolTip(1) == "Finished before"
     assert page.status.text() == "2 of 3 images are segmented, 1 failed."
     page.list.itemDoubleClicked.emit(page._rows[0], 0)
     assert [one.name for one in viewer.layers] == ["a", "nuclei", "classes"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from napari.components import ViewerModel
 from napari.utils.notifications import show_error
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import QModelIndex, Qt, Signal
 from qtpy.QtGui import QBrush, QColor
 from qtpy.QtWidgets import (
     QAbstractItemView,
@@ -17,6 +17,8 @@ from qtpy.QtWidgets import (
     QHeaderView,
     QLabel,
     QPushButton,
+    QStyledItemDelegate,
+    QStyleOptionViewItem,
     QTreeWidget,
     QTreeWidgetItem,
     QVBoxLayout,
@@ -214,8 +216,9 @@ class BatchPage(QWidget):
             reason = reason.splitlines()[0].removeprefix(outcome.image.name).strip()
             _tell(row, f"{_FAILURE}{reason}", _FAILED)
         else:
-            before = ", finished before" if outcome.was_finished else ""
-            _tell(row, f"{outcome.result.run['counts']['nuclei']:,} nuclei{before}")
+            _tell(row, f"{outcome.result.run['counts']['nuclei']:,} nuclei")
+            if outcome.was_finished:
+                row.setToolTip(1, "Finished before")
             row.setData(0, _RESULT, str(outcome.result.path))
         done, total = self._finished + self._failed, len(self.images)
         left = self._notice.update(done, total) if self._notice else ""
@@ -278,6 +281,7 @@ class BatchPage(QWidget):
         self.list.setRootIsDecorated(False)
         self.list.setUniformRowHeights(True)
         self.list.setTextElideMode(Qt.TextElideMode.ElideMiddle)
+        self.list.setItemDelegateForColumn(1, _Sentence(self.list))
         self.list.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         self.list.setMinimumHeight(_HEIGHT)
         self.list.setToolTip("Double-click a finished image to open its result")
@@ -305,6 +309,15 @@ class BatchPage(QWidget):
         column.addLayout(form)
         column.addLayout(going)
         column.addWidget(self.status)
+
+
+class _Sentence(QStyledItemDelegate):
+    """Cuts off the end of a text that is too long, not its middle as that of a name."""
+
+    def initStyleOption(self, option: QStyleOptionViewItem | None, index: QModelIndex) -> None:
+        super().initStyleOption(option, index)
+        if option is not None:
+            option.textElideMode = Qt.TextElideMode.ElideRight
 
 
 def _tell(row: QTreeWidgetItem, text: str, color: str | None = None) -> None:

@@ -111,12 +111,15 @@ class Begun:
         The result folder that is to be.
     line : str
         What was there before, for the user; empty if nothing was.
+    kept : int
+        Tiles that are finished.
     types : tuple of str
         Classes of the model.
     """
 
     result: Path
     line: str
+    kept: int
     types: tuple[str, ...]
 
 
@@ -213,7 +216,10 @@ class SegmentJob:
         out, line = self.target.folder, ""
         if out is None:
             out, line = self._destination(model.sha256)
-        yield Begun(out, _going_on(out) or line, tuple(model.types))
+        kept, total = finished_tiles(out)
+        if kept:
+            line = f"Going on: {kept} of {total} tiles were finished."
+        yield Begun(out, line, kept, tuple(model.types))
         result = yield from self._run(out, model, token)
         return self._segmentation(result, result.run, self._title(result.run))
 
@@ -330,11 +336,6 @@ def tiles_to_go_on_from(
 def known_by(tissue: Tissue | Literal["all"] | None) -> str | None:
     """Return what a run keeps of the tissue that was chosen, to know it again."""
     return tissue.digest() if isinstance(tissue, Tissue) else tissue
-
-
-def _going_on(result: Path) -> str:
-    done, total = finished_tiles(result)
-    return f"Going on: {done} of {total} tiles were finished." if done else ""
 
 
 def _made(canvas: Canvas, edit: Edit | None) -> Edit | None:

@@ -78,6 +78,7 @@ class SegmentWidget(Dock):
         self._view: ViewCenter | None = None
         self._live: LiveLayer | None = None
         self._notice: JobNotice | None = None
+        self._latest: Progress | None = None
         self.pages = QTabBar()
         self.pages.addTab("One image")
         self.pages.addTab("Many images")
@@ -262,8 +263,12 @@ class SegmentWidget(Dock):
             self._live.show(progress)
         self.progress.setRange(0, progress.total)
         self.progress.setValue(progress.done)
-        left = self._notice.update(progress.done, progress.total) if self._notice else ""
-        if not self.cancel_button.isEnabled():
+        kept = 0 if self._begun is None else self._begun.kept
+        self._latest, left = progress, ""
+        if self._notice is not None and progress.done >= kept:  # those take no time
+            left = self._notice.update(progress.done, progress.total)
+        # napari lets the window go on meanwhile
+        if self._latest is not progress or not self.cancel_button.isEnabled():
             return
         so_far = ", ".join(filter(None, [f"{progress.nuclei:,} nuclei so far", left]))
         before = "" if self._begun is None else self._begun.line
