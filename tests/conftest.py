@@ -9,6 +9,7 @@ import pytest
 os.environ["NAPARI_CONFIG"] = ""
 
 # Before torch is imported: processes that test side by side share the processor.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
 

@@ -15,20 +15,9 @@ from napari_nucleus.models.checkpoints import load_checkpoint
 from napari_nucleus.results import Result
 from napari_nucleus.slides import Slide, slide_from_arrays
 from napari_nucleus.weights.store import DEFAULT_MODEL
-from tests.tissue import Decoder, tiled, tissue
+from tests.tissue import Decoder, Moody, tiled, tissue
 
 HEIGHT, WIDTH = 500, 620
-
-
-class Moody(Decoder):
-    """Sees what is in a window moved by up to 4 px, another way in every window."""
-
-    def predict(self, images: torch.Tensor) -> list[dict[str, np.ndarray]]:
-        moves = [int(image.long().sum()) % 9 - 4 for image in images]
-        moved = [
-            image.roll((move, -move), (1, 2)) for image, move in zip(images, moves, strict=True)
-        ]
-        return super().predict(torch.stack(moved))
 
 
 def moody() -> Moody:
