@@ -57,7 +57,8 @@ def test_values_tell_the_class_and_neighbours_apart(growing: GrowingLabels, grow
     whole = growing.levels[0][0:HEIGHT, 0:WIDTH]
     both = (whole > 0) & (grown.labels > 0)
     number = np.array([TYPES.index(name) for name in grown.types])
-    assert ((whole[both] - 1) % len(TYPES) == number[grown.labels[both] - 1]).mean() > 0.999
+    count = len(TYPES) + 1  # and those without a class
+    assert ((whole[both] - 1) % count == number[grown.labels[both] - 1]).mean() > 0.999
     right, down = both[:, 1:] & both[:, :-1], both[1:] & both[:-1]
     for pairs, step in ((right, (0, 1)), (down, (1, 0))):
         y, x = np.nonzero(pairs)
