@@ -46,7 +46,7 @@ def scheduler(workers: int) -> LocalCluster:
         n_workers=workers,
         threads_per_worker=1,
         processes=False,
-        dashboard_address=None,
+        dashboard_address="127.0.0.1:0",
         silence_logs=logging.CRITICAL,
     )
 

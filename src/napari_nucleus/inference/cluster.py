@@ -66,7 +66,7 @@ def started(scheduler: str | None) -> Iterator[str | None]:
                 LocalCluster(
                     n_workers=int(number),
                     threads_per_worker=1,
-                    dashboard_address=None,
+                    dashboard_address="127.0.0.1:0",  # any port that is free
                     silence_logs=logging.CRITICAL,
                     # several workers on a core would spend their time waiting for threads
                     env={"OMP_WAIT_POLICY": "PASSIVE"},
