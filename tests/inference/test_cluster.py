@@ -1,13 +1,15 @@
 """Clusters that cannot be used: one line each, before anything is written."""
 
 import logging
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
-from distributed import LocalCluster
+from distributed import Client, LocalCluster
 
 from napari_nucleus.errors import UserError
 from napari_nucleus.inference import cluster, segment
@@ -129,6 +131,17 @@ def test_worker_of_another_version(
 def test_worker_without_the_device(image: Path, worker: str) -> None:
     with pytest.raises(UserError, match=r"The worker inproc://.* 'cuda:9' cannot be used here"):
         segment(image, image.with_suffix(".nucleus"), Decoder(), scheduler=worker, device="cuda:9")
+
+
+def test_workers_on_this_machine_outlive_ctrl_c() -> None:
+    """The console sends it to them, too, and a command that is stopped waits for a last tile."""
+    with (
+        cluster.started("local:1") as address,
+        Client(address, set_as_default=False) as client,
+    ):
+        worker = client.submit(os.getpid).result(timeout=60)
+        os.kill(worker, signal.SIGINT)
+        assert client.submit(os.getpid, pure=False).result(timeout=60) == worker
 
 
 def test_tiles_of_a_worker_are_those_of_this_machine(image: Path, worker: str) -> None:

@@ -70,6 +70,8 @@ def started(scheduler: str | None) -> Iterator[str | None]:
                     silence_logs=logging.CRITICAL,
                     # several workers on a core would spend their time waiting for threads
                     env={"OMP_WAIT_POLICY": "PASSIVE"},
+                    # Ctrl+C reaches them, too, but the command ends after the tile in hand
+                    preload=["import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"],
                 )
             )
         except (OSError, RuntimeError) as error:
