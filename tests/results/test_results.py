@@ -71,7 +71,6 @@ def test_tiles_of_any_alignment_make_one_result(path: Path) -> None:
             for x in range(0, 1111, 400):
                 tile = labels[y : y + 304, x : x + 400]
                 new.write_labels(x, y, tile)
-                np.testing.assert_array_equal(new.read_labels(x, y, *tile.shape[::-1]), tile)
                 new.append(nuclei(tile, x=x, y=y))
         result = new.finish(seconds={"total": 2.0})
 
@@ -490,11 +489,11 @@ except UserError as error:
 @pytest.mark.parametrize("box", [(-1, 0, 9, 9), (0, -1, 9, 9), (112, 0, 9, 9), (0, 92, 9, 9)])
 def test_boxes_that_leave_the_image(path: Path, box: tuple[int, int, int, int]) -> None:
     x, y, width, height = box
-    with writer(path, (100, 120)) as new:
-        with pytest.raises(IndexError, match="exceeds an image of 120 x 100 px"):
-            new.read_labels(x, y, width, height)
-        with pytest.raises(IndexError, match="exceeds an image of 120 x 100 px"):
-            new.write_labels(x, y, np.ones((height, width), int))
+    with (
+        writer(path, (100, 120)) as new,
+        pytest.raises(IndexError, match="exceeds an image of 120 x 100 px"),
+    ):
+        new.write_labels(x, y, np.ones((height, width), int))
     result = write(path, grid(100, 120))
     with pytest.raises(IndexError, match="exceeds an image of 120 x 100 px"):
         result.read_labels(x, y, width, height)

@@ -21,7 +21,6 @@ from napari_nucleus.files import portable_name, write_errors
 from napari_nucleus.results.labels import (
     build_pyramid,
     create_labels,
-    read_box,
     write_box,
 )
 from napari_nucleus.results.outputs import enclosing_result
@@ -107,28 +106,6 @@ class ResultWriter:
             file = self._leftovers.enter_context((part / "nuclei.parquet").open("wb"))
             self._table = self._leftovers.enter_context(pq.ParquetWriter(file, self._schema))
             self._table_file = file
-
-    def read_labels(self, x: int, y: int, width: int, height: int) -> np.ndarray:
-        """Return the labels of a box that have been written so far.
-
-        Parameters
-        ----------
-        x, y : int
-            Upper left corner, in level-0 pixels.
-        width, height : int
-            Size, in level-0 pixels.
-
-        Returns
-        -------
-        (height, width) ndarray of int32
-            0 = background.
-
-        Raises
-        ------
-        IndexError
-            If the box exceeds the image.
-        """
-        return read_box(self._labels, x, y, width, height)
 
     def write_labels(self, x: int, y: int, labels: np.ndarray) -> None:
         """Write the labels of a box.
